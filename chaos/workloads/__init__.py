@@ -1,0 +1,1 @@
+"""What the clients do. One file a workload; `WORKLOADS` names them all."""

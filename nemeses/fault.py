@@ -1,0 +1,77 @@
+"""A fault: planned from the seed before anything runs, executed by a kind, and recorded with its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from nemeses.stream import Stream
+from nemeses.system import System
+
+
+class PlannedFault(msgspec.Struct, frozen=True):
+    """A fault as the plan lists it; everything that chance decides is already decided, or comes from `seed`."""
+
+    number: int
+    kind: str
+    target: str
+    """A role, resolved when the fault strikes: `primary of slot 7629`, `a replica`, `n3` (see `nemeses.targets`)."""
+    at_ms: int
+    for_ms: int
+    seed: int
+    """Seed of the stream for choices that need the system's state (which primary "a primary" is)."""
+    options: dict[str, Any] = {}
+
+
+class ExecutedFault(msgspec.Struct):
+    """What became of a planned fault; times in nanoseconds since the run began."""
+
+    number: int
+    kind: str
+    target: str
+    nodes: list[str]
+    """The nodes that were hit."""
+    roles: dict[str, str]
+    """What each of them was at that moment, for example `{"n1": "primary of slots 0-5460"}`."""
+    injected_ns: int | None = None
+    """When the fault was verified to have taken hold; None if it never was."""
+    healed_ns: int | None = None
+    evidence: dict[str, Any] = {}
+    error: str | None = None
+
+
+@dataclass
+class Strike:
+    """One fault while it happens: what its kind gets to work with."""
+
+    system: System
+    planned: PlannedFault
+    nodes: list[str]
+    """The target, resolved to node names."""
+    clients: int
+    """How many clients the run has (`c0` … are endpoints of links)."""
+    draw: Stream
+    note: Callable[[str, Mapping[str, Any]], None]
+    """`note(step, value)` writes a step of the fault (a slot handed over, a promotion) into the history."""
+    state: dict[str, Any] = field(default_factory=dict)
+    """What `inject` leaves for `heal`."""
+
+
+class Fault(Protocol):
+    """A kind of fault. Stateless: everything of one strike is in its `Strike`."""
+
+    kind: str
+    requires: frozenset[str]
+    """Capabilities without which a deployment cannot do it."""
+    default_target: str
+    options: Mapping[str, Any]
+    """Every option with its default; an option's type is its default's type."""
+
+    def inject(self, strike: Strike) -> dict[str, Any]:
+        """Make the fault take hold and return the evidence that it did. Raises InjectionFailed."""
+
+    def heal(self, strike: Strike) -> dict[str, Any]:
+        """Undo it and return the evidence. Must work after a failed or half-done `inject`, and when called twice."""

@@ -1,0 +1,143 @@
+"""What a nemesis may ask of the system under test, as capabilities.
+
+A deployment implements `System` and those capability protocols that it really has, and lists their names in
+`capabilities`. A fault names the capabilities it needs, so a scenario that asks for what a deployment cannot do is
+refused before anything starts.
+
+Everything here is synchronous and takes its time from the system: `now_ns`, `sleep_until` and `wait` are the only
+ways to let time pass, so a deployment that owns the clock (virtual time) can run the same faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+
+T = TypeVar("T")
+Port = Literal["all", "data", "bus"]
+"""Which connections a cut concerns: all, those of clients and replication, or those of the cluster bus."""
+
+
+class SystemFault(Exception):
+    """Base of what can go wrong between the controller and the system under test."""
+
+
+class Unreachable(SystemFault):
+    """A node did not answer the controller: refused, reset or timed out; the message says which."""
+
+
+class ReplyError(SystemFault):
+    """A node answered with an error; the message is the server's text, prefix included."""
+
+
+class WaitTimeout(SystemFault):
+    """A condition did not come true before its deadline; the message says what was awaited and for how long."""
+
+
+class InjectionFailed(SystemFault):
+    """A fault was asked for and could not be verified to have taken hold. An error of ours, never tolerated."""
+
+
+class Interrupted(SystemFault):
+    """The run was asked to end (Ctrl-C, SIGTERM) while something waited."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A server of the system: where clients reach it. `name` is what histories and reports call it (`n1`)."""
+
+    name: str
+    host: str
+    port: int
+    bus_port: int
+
+
+class System(Protocol):
+    """The system under test, as far as every nemesis may use it. Safe to call from several threads."""
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """All nodes by name, dead ones included, in the order of their numbers."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Names of the capabilities that this deployment has: `kill`, `pause`, `links`, `loss`, `loseable`."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds since the run began, on the clock that stamps the history."""
+
+    def sleep_until(self, time_ns: int) -> None:
+        """Return at `time_ns` of that clock. Raises Interrupted when the run is asked to end first."""
+
+    def wait(self, what: str, condition: Callable[[], T | None], timeout_ms: int = 10_000) -> T:
+        """Call `condition` until it returns something true, and return that.
+
+        A condition may raise Unreachable or ReplyError: that counts as "not yet", and the last one is quoted
+        when the deadline passes. Raises WaitTimeout then, and Interrupted when the run is asked to end.
+        """
+
+    def call(self, node: str, *arguments: str | bytes | int, timeout_ms: int = 1_000) -> Any:
+        """Send one command to a node by the controller's own way, which no fault cuts, and return its reply.
+
+        Bulk strings come back as bytes, maps as flat lists (RESP2). Raises Unreachable and ReplyError.
+        """
+
+
+@runtime_checkable
+class Kill(Protocol):
+    """Can end and start server processes (capability `kill`)."""
+
+    def kill(self, node: str) -> None:
+        """SIGKILL, and return once the process is gone."""
+
+    def terminate(self, node: str) -> None:
+        """SIGTERM, and return once the process is gone."""
+
+    def start(self, node: str, *, keep_data: bool = True) -> None:
+        """Start a dead node on its old address, and return once it answers PING or says LOADING.
+
+        Without `keep_data` its AOF and RDB files are removed first; its cluster identity (nodes.conf) stays.
+        """
+
+    def running(self, node: str) -> bool:
+        """Whether the process exists (a paused one does)."""
+
+
+@runtime_checkable
+class Pause(Protocol):
+    """Can stop and continue server processes (capability `pause`)."""
+
+    def pause(self, node: str) -> None:
+        """SIGSTOP or the freezer, and return once every thread of the process has stopped."""
+
+    def resume(self, node: str) -> None:
+        """Undo `pause`; without effect on a node that is not paused."""
+
+    def paused(self, node: str) -> bool:
+        """Whether the process is stopped, read from the operating system and not from what was asked."""
+
+
+@runtime_checkable
+class Links(Protocol):
+    """Can cut links (capability `links`). An endpoint is a node (`n1`) or a client (`c0`)."""
+
+    def cut(self, sources: Collection[str], destinations: Collection[str], *, port: Port = "all") -> str:
+        """Drop what `sources` send to `destinations` (one direction), and return a handle for `heal`.
+
+        Returns once the kernel has the rules. Cuts add up; a link is open when no cut covers it.
+        """
+
+    def heal(self, handle: str) -> None:
+        """Undo one cut (or loss). Without effect when it was already healed."""
+
+    def heal_all(self) -> None:
+        """Undo every cut and loss of this run."""
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """Can lose packets (capability `loss`)."""
+
+    def lose(self, sources: Collection[str], destinations: Collection[str], *, percent: float) -> str:
+        """Drop that share of the packets from `sources` to `destinations`; returns a handle for `heal`."""
