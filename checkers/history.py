@@ -55,6 +55,7 @@ class Event(msgspec.Struct, omit_defaults=True):
     error: str | None = None
     via: str | None = None
     attempts: list[dict[str, Any]] | None = None
+    acked: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Operations:
     keys: list[str]
     nodes: list[str]
     details: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """What only few rows have, by row number: `hops`, `asking`, `error`, `via`, `attempts`, `end_index`."""
+    """What only few rows have, by row number: `hops`, `asking`, `error`, `via`, `attempts`, and
+    `acked` (replicas that had the write when its WAIT returned)."""
 
     def __len__(self) -> int:
         """Number of operations."""
@@ -252,7 +254,7 @@ def _pair(events: Iterable[Event]) -> Iterator[tuple[Event, Event | None]]:
         yield event, None
 
 
-_DETAILS = ("hops", "error", "via", "attempts")
+_DETAILS = ("hops", "error", "via", "attempts", "acked")
 
 
 def _columns(pairs: list[tuple[Event, Event | None]]) -> Operations:
