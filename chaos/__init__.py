@@ -1,0 +1,1 @@
+"""Everything that runs: scenario, plan, controller, clients, deployments, store, report, command line."""

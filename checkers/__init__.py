@@ -1,0 +1,1 @@
+"""Histories and what they prove. Pure functions: a history in, findings out."""

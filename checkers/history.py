@@ -212,9 +212,7 @@ def _read(path: Path, warnings: list[str]) -> tuple[dict[str, Any], list[Event]]
     return header, events
 
 
-def from_events(
-    events: Iterable[Event], header: dict[str, Any] | None = None, warnings: Sequence[str] = ()
-) -> History:
+def from_events(events: Iterable[Event], header: dict[str, Any] | None = None, warnings: Sequence[str] = ()) -> History:
     """Join invocations with their completions. Events without `time` happen in the order given."""
     ordered = list(events)
     for position, event in enumerate(ordered):
@@ -243,9 +241,7 @@ def _pair(events: Iterable[Event]) -> Iterator[tuple[Event, Event | None]]:
                 )
             open_[process] = event
         elif event.type not in TYPES:
-            raise HistoryError(
-                f"event {event.index}: type {event.type!r} is none of invoke, ok, fail and info"
-            )
+            raise HistoryError(f"event {event.index}: type {event.type!r} is none of invoke, ok, fail and info")
         elif process not in open_:
             raise HistoryError(f"event {event.index}: process {process} completes what it never invoked")
         else:

@@ -1,0 +1,1 @@
+"""Faults, told through what a system under test is capable of."""
