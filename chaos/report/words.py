@@ -1,0 +1,148 @@
+"""Anomalies, verdicts and values in plain words; every view of a result takes its wording from here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+import msgspec
+
+from chaos.result import CLAIMS_BROKEN, CLAIMS_HOLD, CLAIMS_UNKNOWN, Result
+from checkers.finding import Anomaly, Verdict
+
+
+class Kind(NamedTuple):
+    """A kind of anomaly in words."""
+
+    one: str
+    many: str
+    meaning: str
+
+
+KINDS = {
+    "lost-write": Kind(
+        "lost write", "lost writes", "acknowledged to the client, and gone once everything had healed and converged"
+    ),
+    "torn-read": Kind("torn read", "torn reads", "saw one part of an atomic write of several keys and not the other"),
+    "duplicate-write": Kind("duplicated write", "duplicated writes", "sent once by the application, applied twice"),
+    "phantom-value": Kind("phantom value", "phantom values", "a value was read that nobody wrote"),
+    "failed-write-visible": Kind(
+        "visible failed write", "visible failed writes", "refused by the server, and read nevertheless"
+    ),
+    "stranded-key": Kind(
+        "stranded key", "stranded keys", "held by a node, but no client that follows redirections gets there"
+    ),
+    "split-ownership": Kind(
+        "split ownership", "split ownerships", "two nodes served the same slot in turns without handing it over"
+    ),
+    "non-linearizable": Kind(
+        "non-linearizable key", "non-linearizable keys", "no order of the operations explains what the clients saw"
+    ),
+    "stale-read": Kind("stale read", "stale reads", "returned a value that an acknowledged write had replaced before"),
+    "rolled-back-read": Kind(
+        "rolled-back read", "rolled-back reads", "contradicted only by a write that was lost afterwards"
+    ),
+    "cross-slot-accepted": Kind(
+        "accepted cross-slot operation", "accepted cross-slot operations", "keys of several slots, not refused"
+    ),
+    "redirect-loop": Kind("redirect loop", "redirect loops", "nodes sent the client round in circles"),
+    "uncovered-slot": Kind("uncovered slot", "uncovered slots", "served by no node after convergence"),
+    "map-disagreement": Kind(
+        "disagreement about the slot map", "disagreements about the slot map", "nodes differ after convergence"
+    ),
+    "replica-divergence": Kind(
+        "diverged replica value", "diverged replica values", "a replica differs from its primary after convergence"
+    ),
+}
+"""Known kinds, the worst first. The list is open: see `kind`."""
+
+_RANK = {name: position for position, name in enumerate(KINDS)}
+
+
+def kind(name: str) -> Kind:
+    """The words for a kind; those of an unknown kind are made from its name."""
+    plain = name.replace("-", " ")
+    return KINDS.get(name) or Kind(plain, f"{plain} (several)", "")
+
+
+def counted(name: str, count: int) -> str:
+    """A number of anomalies: `1 lost write`, `1,204 stale reads`."""
+    words = kind(name)
+    return f"{count:,} {words.one if count == 1 else words.many}"
+
+
+def counts(result: Result) -> dict[str, int]:
+    """All anomalies of a result by kind, the worst kind first."""
+    total: Counter[str] = Counter()
+    for finding in result.findings.values():
+        total.update({name: count for name, count in finding.counts.items() if count})
+    return dict(sorted(total.items(), key=lambda item: (_RANK.get(item[0], len(_RANK)), item[0])))
+
+
+def by_kind(result: Result) -> dict[str, list[Anomaly]]:
+    """The listed anomalies by kind, in the order of `counts`."""
+    return {name: result.anomalies(name) for name in counts(result)}
+
+
+def worst(result: Result, most: int = 3) -> list[Anomaly]:
+    """The anomalies to show first: the first of each kind, the worst kind first, then the second of each."""
+    rounds = zip_longest(*by_kind(result).values())
+    return [anomaly for round_ in rounds for anomaly in round_ if anomaly is not None][:most]
+
+
+def enumeration(parts: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`; empty for nothing."""
+    *first, last = list(parts) or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def found(result: Result) -> str:
+    """What was found, as a phrase: `3 lost writes and 1 stale read`, or `no anomaly`."""
+    return enumeration(counted(name, count) for name, count in counts(result).items()) or "no anomaly"
+
+
+def sentence(result: Result) -> str:
+    """The verdict in one sentence: what became of the claims and what was found."""
+    claims = result.claims
+    if result.claims_verdict == CLAIMS_BROKEN:
+        broken = [f"{claim.claim} (measured {text(claim.measured)})" for claim in claims if claim.holds is False]
+        noun = "a claim is" if len(broken) == 1 else f"{len(broken)} of {len(claims)} claims are"
+        return f"Broken: {noun} not kept: {enumeration(broken)}; found: {found(result)}."
+    if result.claims_verdict == CLAIMS_UNKNOWN:
+        open_ = [f"{claim.claim} ({claim.reason or 'no reason given'})" for claim in claims if claim.holds is None]
+        return f"Unknown: it cannot be decided whether the claims hold: {enumeration(open_) or unknown(result)}."
+    if result.claims_verdict == CLAIMS_HOLD:
+        held = "the only claim holds" if len(claims) == 1 else f"all {len(claims)} claims hold"
+        return f"Kept: {held}; found: {found(result)}."
+    if result.verdict is Verdict.UNKNOWN:
+        return f"Nothing was claimed, and not everything could be decided: {unknown(result)}."
+    return f"Nothing was claimed; found: {found(result)}."
+
+
+def unknown(result: Result) -> str:
+    """Why something could not be decided: the checkers that say so, with their reasons."""
+    reasons = [
+        f"{name}: {finding.reason or 'no reason given'}"
+        for name, finding in result.findings.items()
+        if finding.verdict is Verdict.UNKNOWN
+    ]
+    return enumeration(reasons) or result.error or "no checker ran"
+
+
+def text(value: Any, most: int = 120) -> str:
+    """A value as short text: strings as they are, everything else as JSON, cut in the middle beyond `most`."""
+    if isinstance(value, list | dict) and len(value) > most:  # a set of 10^5 elements is not worth encoding whole
+        items = list(value.items())[:most] if isinstance(value, dict) else value[:most]
+        value = dict(items) if isinstance(value, dict) else items
+    plain = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode(errors="replace")
+    if len(plain) <= most:
+        return plain
+    half = (most - 3) // 2
+    return f"{plain[:half]}...{plain[-half:]}"
+
+
+def seconds(time_ns: int | float) -> str:
+    """A time since the run began: `4.213 s`."""
+    return f"{time_ns / 1e9:.3f} s"
