@@ -1,0 +1,339 @@
+"""The scenario file `NAME.quake.yaml`: what is run, what breaks, and what should hold. Validated before anything runs.
+
+Every key but `name` has a default; units are written out; an unknown key is an error that names the nearest valid
+one, with file and line.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from chaos.claims import Claim, parse_claim
+from chaos.deploy import DEPLOYMENTS
+from chaos.errors import BadInput
+from chaos.options import resolve, spell
+from chaos.routes import ROUTES
+from chaos.topologies import TOPOLOGIES
+from chaos.units import duration, is_duration, show_duration
+from chaos.workloads import WORKLOADS
+from chaos.yaml_source import Place, Source, nearest, parse_yaml, read_yaml
+from nemeses import FAULTS
+
+SUFFIX = ".quake.yaml"
+
+IN_SECONDS = {"repl-timeout", "repl-ping-replica-period", "min-replicas-max-lag", "timeout", "tcp-keepalive"}
+"""Server directives that count in seconds; the other durations count in milliseconds."""
+
+
+class ClusterSpec(msgspec.Struct, frozen=True):
+    """What the nodes form."""
+
+    topology: str = "cluster"
+    primaries: int = 3
+    replicas: int = 1
+    """Replicas of each primary."""
+    config: dict[str, str] = {}
+    """Server directives, in the server's own units. `appendonly` and `save` are always stated."""
+
+
+class ClientsSpec(msgspec.Struct, frozen=True):
+    """Who drives the load."""
+
+    count: int = 10
+    route: str = "bare"
+    timeout_ms: int = 500
+    rate: float | None = None
+    """Operations a second and client; None for as many as go."""
+    processes: int = 1
+    retries: int | None = None
+    """Retries of route `cluster`; None for what redis-py does by default."""
+
+
+class FaultSpec(msgspec.Struct, frozen=True):
+    """One fault at a time of the scenario's choosing."""
+
+    fault: str
+    target: str
+    at_ms: int
+    for_ms: int
+    options: dict[str, Any]
+
+
+class MixtureSpec(msgspec.Struct, frozen=True):
+    """Faults drawn from the seed, one every so often."""
+
+    random: list[str]
+    every_ms: int
+
+
+class Scenario(msgspec.Struct, frozen=True):
+    """A validated scenario; durations in milliseconds, shares from 0 to 1."""
+
+    name: str
+    seed: int | None
+    duration_ms: int
+    cluster: ClusterSpec
+    deploy: str
+    clients: ClientsSpec
+    workload: dict[str, dict[str, Any]]
+    nemesis: list[FaultSpec | MixtureSpec]
+    claims: list[Claim]
+
+    def to_yaml(self) -> str:
+        """The scenario with every default filled in, as a scenario file."""
+        clients = {name: value for name, value in msgspec.structs.asdict(self.clients).items() if value is not None}
+        clients["timeout"] = show_duration(clients.pop("timeout_ms"))
+        clients.setdefault("rate", "max")
+        document = {
+            "name": self.name,
+            "seed": self.seed,
+            "duration": show_duration(self.duration_ms),
+            "cluster": msgspec.structs.asdict(self.cluster),
+            "deploy": self.deploy,
+            "clients": clients,
+            "workload": {name: spell(options) for name, options in self.workload.items()},
+            "nemesis": [_spell_nemesis(entry) for entry in self.nemesis],
+            "claims": {claim.name: claim.spelled() for claim in self.claims},
+        }
+        return yaml.safe_dump(document, sort_keys=False, width=120)
+
+
+def _spell_nemesis(entry: FaultSpec | MixtureSpec) -> dict[str, Any]:
+    if isinstance(entry, MixtureSpec):
+        return {"random": entry.random, "every": show_duration(entry.every_ms)}
+    times = {"at": show_duration(entry.at_ms), "for": show_duration(entry.for_ms)}
+    return {"fault": entry.fault, "target": entry.target, **times, **spell(entry.options)}
+
+
+def builtin_names() -> list[str]:
+    """Names of the scenarios that come with the package."""
+    folder = resources.files("chaos") / "scenarios"
+    return sorted(file.name.removesuffix(SUFFIX) for file in folder.iterdir() if file.name.endswith(SUFFIX))
+
+
+def read_scenario(name_or_path: str | Path) -> Source:
+    """The YAML of a built-in scenario (by name) or of a file. Raises BadInput when there is none."""
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        return read_yaml(path)
+    builtin = resources.files("chaos") / "scenarios" / f"{name_or_path}{SUFFIX}"
+    if not builtin.is_file():
+        hint = nearest(str(name_or_path), builtin_names())
+        raise BadInput(f"no scenario file and no built-in scenario is named {str(name_or_path)!r}{hint}")
+    return parse_yaml(builtin.read_text(encoding="utf-8"), f"{name_or_path}{SUFFIX}")
+
+
+def load_scenario(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Scenario:
+    """Read and validate a scenario; `overrides` are dotted keys (`clients.count`) with YAML values over it.
+
+    Raises BadInput with file, line and the nearest valid key.
+    """
+    source = read_scenario(name_or_path)
+    if source.data is None or not isinstance(source.data, dict):
+        source.fail((), "a scenario is a mapping with at least `name`")
+    for dotted, value in (overrides or {}).items():
+        _override(source, dotted, value)
+    return validate(source)
+
+
+def _override(source: Source, dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    target = source.data
+    for parent in parents:
+        target = target.setdefault(parent, {}) if isinstance(target, dict) else None
+    if not isinstance(target, dict):
+        raise BadInput(f"--set {dotted}={value}: {'.'.join(parents)} is not a mapping; set the whole of it")
+    target[last] = value
+
+
+_KEYS = {"name", "seed", "duration", "cluster", "deploy", "clients", "workload", "nemesis", "claims"}
+
+
+def validate(source: Source) -> Scenario:
+    """Turn the content of a scenario file into a Scenario. Raises BadInput."""
+    data = _mapping(source, (), source.data, _KEYS, "key")
+    if not isinstance(data.get("name"), str) or not data["name"]:
+        source.fail(("name",), "a scenario needs a `name`")
+    seed = data.get("seed")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
+        source.fail(("seed",), f"seed: {seed!r} is not a whole number from 0")
+    duration_ms = _duration(source, ("duration",), data.get("duration", "10s"))
+    deploy = _one_of(source, ("deploy",), data.get("deploy", "local"), DEPLOYMENTS, "deployment")
+    scenario = Scenario(
+        name=data["name"],
+        seed=seed,
+        duration_ms=duration_ms,
+        cluster=_cluster(source, data.get("cluster")),
+        deploy=deploy,
+        clients=_clients(source, data.get("clients")),
+        workload=_workload(source, data.get("workload")),
+        nemesis=_nemesis(source, data.get("nemesis"), duration_ms),
+        claims=_claims(source, data.get("claims")),
+    )
+    _possible(source, scenario)
+    return scenario
+
+
+def _mapping(source: Source, place: Place, data: Any, known: set[str], what: str) -> dict[str, Any]:
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        source.fail(place, f"{place[-1] if place else 'a scenario'} must be a mapping, not {data!r}")
+    for key in data:
+        if key not in known:
+            source.unknown((*place, key), what, known)
+    return data
+
+
+def _duration(source: Source, place: Place, value: Any) -> int:
+    try:
+        return duration(value)
+    except ValueError as error:
+        source.fail(place, f"{place[-1]}: {error}")
+
+
+def _one_of(source: Source, place: Place, value: Any, known: Any, what: str) -> str:
+    if value not in known:
+        source.fail(place, f"unknown {what} {value!r}{nearest(str(value), sorted(known))}")
+    return str(value)
+
+
+def _whole(source: Source, place: Place, value: Any, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        source.fail(place, f"{place[-1]}: {value!r} is not a whole number from {least}")
+    return value
+
+
+def _cluster(source: Source, given: Any) -> ClusterSpec:
+    place: Place = ("cluster",)
+    data = _mapping(source, place, given, {"topology", "primaries", "replicas", "config"}, "key of cluster")
+    config = _mapping(source, (*place, "config"), data.get("config"), set(data.get("config") or ()), "")
+    directives = {name: _directive(source, (*place, "config", name), value) for name, value in config.items()}
+    return ClusterSpec(
+        topology=_one_of(source, (*place, "topology"), data.get("topology", "cluster"), TOPOLOGIES, "topology"),
+        primaries=_whole(source, (*place, "primaries"), data.get("primaries", 3), 1),
+        replicas=_whole(source, (*place, "replicas"), data.get("replicas", 1), 0),
+        config={"cluster-node-timeout": "1000", "appendonly": "no", "save": "", **directives},
+    )
+
+
+def _directive(source: Source, place: Place, value: Any) -> str:
+    """A server directive in the server's own unit; YAML reads a bare yes and no as truth values."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if is_duration(value):
+        milliseconds = duration(value)
+        if place[-1] not in IN_SECONDS:
+            return str(milliseconds)
+        if milliseconds % 1000:
+            source.fail(place, f"{place[-1]} counts whole seconds; {value} is none")
+        return str(milliseconds // 1000)
+    if not isinstance(value, str | int | float):
+        source.fail(place, f"{place[-1]}: {value!r} is not a value for a server directive")
+    return str(value)
+
+
+def _clients(source: Source, given: Any) -> ClientsSpec:
+    place: Place = ("clients",)
+    known = {"count", "route", "timeout", "rate", "processes", "retries"}
+    data = _mapping(source, place, given, known, "key of clients")
+    rate = data.get("rate", "max")
+    if rate != "max" and (not isinstance(rate, int | float) or isinstance(rate, bool) or rate <= 0):
+        source.fail((*place, "rate"), f"rate: {rate!r} is neither max nor a number of operations a second and client")
+    count = _whole(source, (*place, "count"), data.get("count", 10), 1)
+    processes = _whole(source, (*place, "processes"), data.get("processes", 1), 1)
+    if processes > count:
+        source.fail((*place, "processes"), f"processes: {processes} processes cannot share {count} clients")
+    retries = data.get("retries")
+    return ClientsSpec(
+        count=count,
+        route=_one_of(source, (*place, "route"), data.get("route", "bare"), ROUTES, "route"),
+        timeout_ms=_duration(source, (*place, "timeout"), data.get("timeout", "500ms")),
+        rate=None if rate == "max" else float(rate),
+        processes=processes,
+        retries=None if retries is None else _whole(source, (*place, "retries"), retries, 0),
+    )
+
+
+def _workload(source: Source, given: Any) -> dict[str, dict[str, Any]]:
+    data = _mapping(source, ("workload",), {"register": {}} if given is None else given, set(WORKLOADS), "workload")
+    if not data:
+        source.fail(("workload",), "workload: name at least one, for example {register: {keys: 50}}")
+    return {
+        name: resolve(source, ("workload", name), options, WORKLOADS[name].defaults, f"workload {name}")
+        for name, options in data.items()
+    }
+
+
+def _nemesis(source: Source, given: Any, duration_ms: int) -> list[FaultSpec | MixtureSpec]:
+    if not isinstance(given or [], list):
+        source.fail(("nemesis",), "nemesis: a list of faults, each like {fault: kill, at: 3s, for: 5s}")
+    entries: list[FaultSpec | MixtureSpec] = []
+    for number, entry in enumerate(given or []):
+        place: Place = ("nemesis", number)
+        if isinstance(entry, dict) and "random" in entry:
+            entries.append(_mixture(source, place, entry))
+        elif isinstance(entry, dict) and "fault" in entry:
+            entries.append(_fault(source, place, entry, duration_ms))
+        else:
+            source.fail(place, f"a nemesis is {{fault: KIND, ...}} or {{random: [KIND, ...], every: 4s}}, not {entry!r}")
+    return entries
+
+
+def _mixture(source: Source, place: Place, entry: dict[str, Any]) -> MixtureSpec:
+    _mapping(source, place, entry, {"random", "every"}, "key of a random nemesis")
+    kinds = entry["random"] if isinstance(entry["random"], list) else [entry["random"]]
+    for kind in kinds:
+        _one_of(source, (*place, "random"), kind, FAULTS, "fault")
+    every_ms = _duration(source, (*place, "every"), entry.get("every", "4s"))
+    if every_ms < 1_000:
+        source.fail((*place, "every"), "every: a fault needs at least 1s to strike and heal")
+    return MixtureSpec(kinds, every_ms)
+
+
+def _fault(source: Source, place: Place, entry: dict[str, Any], duration_ms: int) -> FaultSpec:
+    kind = _one_of(source, (*place, "fault"), entry["fault"], FAULTS, "fault")
+    fault = FAULTS[kind]
+    at_ms = _duration(source, (*place, "at"), entry.get("at", "2s"))
+    if at_ms >= duration_ms:
+        source.fail((*place, "at"), f"at: {show_duration(at_ms)} is not before the end ({show_duration(duration_ms)})")
+    given = {name: value for name, value in entry.items() if name not in ("fault", "target", "at", "for")}
+    return FaultSpec(
+        fault=kind,
+        target=str(entry.get("target", fault.default_target)),
+        at_ms=at_ms,
+        for_ms=_duration(source, (*place, "for"), entry.get("for", "3s")),
+        options=resolve(source, place, given, fault.options, f"fault {kind}"),
+    )
+
+
+def _claims(source: Source, given: Any) -> list[Claim]:
+    if not isinstance(given or {}, dict):
+        source.fail(("claims",), "claims: a mapping like {lost_writes: 0}")
+    claims = []
+    for name, value in (given or {}).items():
+        try:
+            claims.append(parse_claim(name, value))
+        except ValueError as error:
+            source.fail(("claims", name), str(error))
+    return claims
+
+
+def _possible(source: Source, scenario: Scenario) -> None:
+    """Refuse what no run could do: targets that cannot exist, more pinned clients than clients."""
+    from chaos.plan import check_target  # plan needs the structs above
+
+    for number, entry in enumerate(scenario.nemesis):
+        if isinstance(entry, FaultSpec):
+            place: Place = ("nemesis", number)
+            try:
+                check_target(entry.target, scenario)
+            except ValueError as error:
+                source.fail((*place, "target"), f"target: {error}")
+            if entry.options.get("with_clients", 0) > scenario.clients.count:
+                source.fail((*place, "with_clients"), f"with_clients: there are {scenario.clients.count} clients")

@@ -1,0 +1,55 @@
+"""Durations and shares as people write them: `500ms`, `3s`, `2m`; `20%`. A number without its unit is refused."""
+
+from __future__ import annotations
+
+import re
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)\Z")
+_IN_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%\Z")
+
+
+class Duration(int):
+    """A length of time in milliseconds; written with its unit in scenario files."""
+
+
+class Share(float):
+    """A share from 0 to 1; written in per cent in scenario files."""
+
+
+def is_duration(text: object) -> bool:
+    """Whether a value is written as a duration."""
+    return isinstance(text, str) and _DURATION.match(text) is not None
+
+
+def duration(text: object) -> Duration:
+    """Milliseconds of `500ms`, `3s`, `2m` or `1h`. Raises ValueError, which says how to write it."""
+    match = _DURATION.match(text) if isinstance(text, str) else None
+    if match is None:
+        hint = f"; write {text}ms or {text}s" if isinstance(text, int | float) and not isinstance(text, bool) else ""
+        negative = " (a length of time is never negative)" if str(text).startswith("-") else ""
+        raise ValueError(f"{text!r} is not a duration like 500ms, 3s or 2m{hint if not negative else negative}")
+    return Duration(round(float(match[1]) * _IN_MS[match[2]]))
+
+
+def share(text: object) -> Share:
+    """The share from 0 to 1 of `20%`. Raises ValueError, which says how to write it."""
+    match = _SHARE.match(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{text!r} is not a share like 20%")
+    if float(match[1]) > 100:
+        raise ValueError(f"{text!r} is more than 100%")
+    return Share(float(match[1]) / 100)
+
+
+def show_duration(milliseconds: float) -> str:
+    """The duration in the largest unit that keeps it whole: `500ms`, `3s`, `2m`."""
+    for unit in ("h", "m", "s"):
+        if milliseconds and milliseconds % _IN_MS[unit] == 0:
+            return f"{int(milliseconds // _IN_MS[unit])}{unit}"
+    return f"{milliseconds:g}ms"
+
+
+def show_share(value: float) -> str:
+    """The share in per cent."""
+    return f"{value * 100:g}%"
