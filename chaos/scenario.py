@@ -17,6 +17,7 @@ from chaos.claims import Claim, parse_claim
 from chaos.deploy import DEPLOYMENTS
 from chaos.errors import BadInput
 from chaos.options import resolve, spell
+from chaos.roles import check_target
 from chaos.routes import ROUTES
 from chaos.topologies import TOPOLOGIES
 from chaos.units import duration, is_duration, show_duration
@@ -326,13 +327,11 @@ def _claims(source: Source, given: Any) -> list[Claim]:
 
 def _possible(source: Source, scenario: Scenario) -> None:
     """Refuse what no run could do: targets that cannot exist, more pinned clients than clients."""
-    from chaos.plan import check_target  # plan needs the structs above
-
     for number, entry in enumerate(scenario.nemesis):
         if isinstance(entry, FaultSpec):
             place: Place = ("nemesis", number)
             try:
-                check_target(entry.target, scenario)
+                check_target(entry.target, scenario.cluster.primaries, scenario.cluster.replicas)
             except ValueError as error:
                 source.fail((*place, "target"), f"target: {error}")
             if entry.options.get("with_clients", 0) > scenario.clients.count:

@@ -1,0 +1,134 @@
+"""Claims: what a scenario says should hold, judged by what the checkers measured.
+
+A claim names a kind of anomaly and how much of it is acceptable. Findings are facts; only claims make them good or
+bad, because the same loss is documented behaviour in one deployment and a defect in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from chaos.result import CLAIMS_BROKEN, CLAIMS_HOLD, CLAIMS_UNKNOWN, NO_CLAIMS, ClaimResult
+from chaos.units import duration, show_duration
+from chaos.yaml_source import nearest
+from checkers.finding import Finding, Verdict
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """`name: most`, `name: {max: 200ms}` or `name: {longest: 5s}`."""
+
+    name: str
+    limit: str
+    """What is limited: `count`, `max` (milliseconds of one read) or `longest` (milliseconds of one window)."""
+    value: int
+    """The most that is acceptable: a number of anomalies, or milliseconds."""
+
+    def spelled(self) -> Any:
+        """The value as a scenario file writes it."""
+        return self.value if self.limit == "count" else {self.limit: show_duration(self.value)}
+
+    def __str__(self) -> str:
+        """The claim as a scenario file writes it, on one line."""
+        spelled = self.spelled()
+        return f"{self.name}: {spelled if self.limit == 'count' else f'{{{self.limit}: {spelled[self.limit]}}}'}"
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What a claim name is about: a checker, the kinds of anomaly it counts, and the limits it can have."""
+
+    checker: str
+    kinds: tuple[str, ...]
+    limits: tuple[str, ...] = ("count",)
+
+
+SUBJECTS: Mapping[str, _Subject] = {
+    "lost_writes": _Subject("durability", ("lost-write",)),
+    "duplicate_writes": _Subject("durability", ("duplicate-write",)),
+    "phantom_values": _Subject("durability", ("phantom-value",)),
+    "failed_writes_visible": _Subject("durability", ("failed-write-visible",)),
+    "replica_divergence": _Subject("durability", ("replica-divergence",)),
+    "stale_reads": _Subject("staleness", ("stale-read",), ("count", "max")),
+    "rolled_back_reads": _Subject("staleness", ("rolled-back-read",)),
+    "non_linearizable": _Subject("linearizability", ("non-linearizable",)),
+    "session_violations": _Subject(
+        "sessions", ("read-your-writes", "non-monotonic-read", "non-monotonic-write", "writes-follow-reads")
+    ),
+    "torn_reads": _Subject("multikey", ("torn-read",)),
+    "cross_slot_accepted": _Subject("multikey", ("cross-slot-accepted",)),
+    "split_ownership": _Subject("slots", ("split-ownership",)),
+    "stranded_keys": _Subject("slots", ("stranded-key",)),
+    "uncovered_slots": _Subject("slots", ("uncovered-slot",)),
+    "redirect_loops": _Subject("slots", ("redirect-loop",)),
+    "map_disagreements": _Subject("slots", ("map-disagreement",)),
+    "unavailable": _Subject("availability", (), ("longest",)),
+    "anomalies": _Subject("*", ()),
+}
+"""Every claim that can be made. `anomalies` counts the anomalies of all kinds."""
+
+
+def parse_claim(name: str, value: Any) -> Claim:
+    """Read one claim of a scenario. Raises ValueError naming the nearest valid claim or limit."""
+    subject = SUBJECTS.get(name)
+    if subject is None:
+        raise ValueError(f"unknown claim {name!r}{nearest(name, sorted(SUBJECTS))}")
+    if isinstance(value, int) and not isinstance(value, bool) and "count" in subject.limits:
+        if value < 0:
+            raise ValueError(f"{name}: {value} is negative; claim the most that is acceptable")
+        return Claim(name, "count", value)
+    if isinstance(value, dict) and len(value) == 1:
+        limit, bound = next(iter(value.items()))
+        if limit != "count" and limit in subject.limits:
+            return Claim(name, limit, duration(bound))
+    forms = [f"{name}: 0" if limit == "count" else f"{name}: {{{limit}: 5s}}" for limit in subject.limits]
+    raise ValueError(f"{name}: {value!r} is not a claim; write {' or '.join(forms)}")
+
+
+def judge(claims: list[Claim], findings: Mapping[str, Finding]) -> tuple[str, list[ClaimResult]]:
+    """Judge every claim; the verdict of all is broken if one is, else unknown if one is, else hold."""
+    results = [_judge(claim, findings) for claim in claims]
+    if not results:
+        return NO_CLAIMS, results
+    held = [result.holds for result in results]
+    return CLAIMS_BROKEN if False in held else CLAIMS_UNKNOWN if None in held else CLAIMS_HOLD, results
+
+
+def _judge(claim: Claim, findings: Mapping[str, Finding]) -> ClaimResult:
+    subject = SUBJECTS[claim.name]
+    concerned = list(findings.values()) if subject.checker == "*" else [findings[subject.checker]]
+    amount, shown = _MEASURES[claim.limit](subject, concerned)
+    # Too much is too much whatever else could not be decided; little enough needs everything decided.
+    if amount > claim.value:
+        return ClaimResult(str(claim), False, shown)
+    for finding in concerned:
+        if finding.verdict is Verdict.UNKNOWN:
+            return ClaimResult(str(claim), None, shown, f"{finding.checker}: {finding.reason}")
+        if undecided := finding.metrics.get("undecided"):
+            return ClaimResult(str(claim), None, shown, f"{finding.checker}: {undecided}")
+    return ClaimResult(str(claim), True, shown)
+
+
+def _count(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
+    count = sum(n for finding in findings for kind, n in finding.counts.items() if kind in (subject.kinds or (kind,)))
+    return count, count
+
+
+def _max(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
+    longest = float(findings[0].metrics.get("max_ms") or 0)
+    return longest, f"{longest:.0f} ms"
+
+
+def _longest(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
+    longest = float(findings[0].metrics.get("longest_ms") or 0)
+    return longest, f"{longest:.0f} ms"
+
+
+_MEASURES: Mapping[str, Callable[[_Subject, list[Finding]], tuple[float, Any]]] = {
+    "count": _count,
+    "max": _max,
+    "longest": _longest,
+}
