@@ -1,0 +1,137 @@
+"""Run directories: `runs/<scenario>-<time>-seed<seed>/`, with everything that a run leaves.
+
+While a run goes on, every process writes its events to a file of its own in `parts/`; when it ends they are merged
+by time into `history.jsonl`. If the controller was killed before that, `finish_history` does it afterwards, so that
+what was recorded can still be checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chaos.errors import BadInput
+from chaos.plan import Plan
+from nemeses.fault import ExecutedFault
+
+PARTS, HISTORY, PLAN, EXECUTED, HEADER = "parts", "history.jsonl", "plan.json", "executed.json", "header.json"
+
+
+class Executed(msgspec.Struct):
+    """What a run really did; `executed.json` is this, as JSON."""
+
+    operations: dict[str, int] = {}
+    """Operations done, by client number."""
+    faults: list[ExecutedFault] = []
+    error: str | None = None
+    """Why the run did not go as planned, or None."""
+
+
+def create_run_dir(out: Path, plan: Plan) -> Path:
+    """Make the directory of a new run, with the scenario and the plan in it, and point `latest` to it."""
+    moment = datetime.now().astimezone().strftime("%Y%m%dT%H%M%S")
+    safe = re.sub(r"[^\w.-]+", "-", plan.scenario.name)
+    out.mkdir(parents=True, exist_ok=True)
+    run_dir = _fresh(out, f"{safe}-{moment}-seed{plan.seed}")
+    (run_dir / PARTS).mkdir()
+    (run_dir / "logs").mkdir()
+    (run_dir / "scenario.yaml").write_text(plan.scenario.to_yaml(), encoding="utf-8")
+    plan.save(run_dir / PLAN)
+    _point_latest(out, run_dir)
+    return run_dir
+
+
+def _fresh(out: Path, name: str) -> Path:
+    """Create the directory; runs of one second get a number, also when several start at once."""
+    for number in range(1, 10_000):
+        run_dir = out / (name if number == 1 else f"{name}-{number}")
+        try:
+            run_dir.mkdir()
+        except FileExistsError:
+            continue
+        return run_dir.absolute()
+    raise BadInput(f"{out}: ten thousand runs named {name}; choose another directory with --out")
+
+
+def _point_latest(out: Path, run_dir: Path) -> None:
+    temporary = out / f".latest-{run_dir.name}"
+    temporary.symlink_to(run_dir.name)
+    temporary.replace(out / "latest")
+
+
+def find_run(run: str | Path, out: Path) -> Path:
+    """The directory of a run named by its path, or by its name below `out`. Raises BadInput when there is none."""
+    for candidate in (Path(run), out / run):
+        if (candidate / PLAN).is_file():
+            return candidate.resolve()
+    raise BadInput(f"{run} is not a run directory (one has a {PLAN}); runs are listed in {out}")
+
+
+def save_executed(run_dir: Path, executed: Executed) -> None:
+    """Write `executed.json`."""
+    (run_dir / EXECUTED).write_bytes(msgspec.json.format(msgspec.json.encode(executed), indent=2) + b"\n")
+
+
+def read_executed(run_dir: Path) -> Executed:
+    """Read `executed.json`; empty when the controller was killed before it wrote it."""
+    path = run_dir / EXECUTED
+    if not path.is_file():
+        return Executed(error="the controller was killed before the run ended")
+    return msgspec.json.decode(path.read_bytes(), type=Executed)
+
+
+class _Stamp(msgspec.Struct):
+    time: int = 0
+
+
+def finish_history(run_dir: Path) -> Path:
+    """Merge the parts of a run by time into `history.jsonl`, give every event its index, and remove the parts.
+
+    A truncated last line of a part is dropped: the operation that it would have completed has no known outcome.
+    Does nothing when the history is there already.
+    """
+    history = run_dir / HISTORY
+    parts = run_dir / PARTS
+    if not parts.is_dir():
+        return history
+    stamped = sorted(_lines(parts), key=lambda pair: pair[0])
+    header = run_dir / HEADER
+    temporary = run_dir / f".{HISTORY}"
+    with temporary.open("wb") as file:
+        file.write(header.read_bytes() if header.is_file() else _bare_header(run_dir))
+        for index, (_, line) in enumerate(stamped):
+            file.write(b'{"index":%d,' % index + line[1:] + b"\n")
+    temporary.replace(history)
+    for part in parts.iterdir():
+        part.unlink()
+    parts.rmdir()
+    header.unlink(missing_ok=True)
+    return history
+
+
+def _lines(parts: Path) -> Iterator[tuple[int, bytes]]:
+    decoder = msgspec.json.Decoder(_Stamp)
+    for part in sorted(parts.glob("*.jsonl")):
+        *lines, last = part.read_bytes().split(b"\n")
+        for line in lines:
+            yield decoder.decode(line).time, line
+        if last:
+            try:
+                yield decoder.decode(last).time, last
+            except msgspec.MsgspecError:
+                continue
+
+
+def write_header(run_dir: Path, header: dict[str, Any]) -> None:
+    """Write the history's header line, to be put in front when the parts are merged."""
+    (run_dir / HEADER).write_bytes(msgspec.json.encode(header) + b"\n")
+
+
+def _bare_header(run_dir: Path) -> bytes:
+    """For a run that was killed before its system was up: it has nothing but a name."""
+    return msgspec.json.encode({"format": "cachequake-history", "version": 1, "run": run_dir.name}) + b"\n"
