@@ -1,1 +1,40 @@
-"""Histories and what they prove. Pure functions: a history in, findings out."""
+"""Histories and what they prove. Pure functions: a history in, findings out.
+
+>>> from checkers import check, load
+>>> findings = check(load("runs/latest/history.jsonl"))  # doctest: +SKIP
+>>> findings["durability"].counts  # doctest: +SKIP
+{'lost-write': 246}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from checkers.finding import Anomaly, Checker, Finding, Verdict, merge
+from checkers.history import History, load
+
+__all__ = ["CHECKERS", "Anomaly", "Checker", "Finding", "History", "Verdict", "check", "load", "merge"]
+
+CHECKERS: dict[str, Checker] = {}
+"""Every checker by name; scenarios and `--checkers` name them so."""
+
+
+def check(history: History, names: Iterable[str] | None = None) -> dict[str, Finding]:
+    """What each checker (all, or those named) found in a history.
+
+    A checker that raises is unknown, with the exception as the reason: it never takes the others down. Raises
+    ValueError for a name that no checker has.
+    """
+    wanted = list(CHECKERS if names is None else names)
+    unheard = [name for name in wanted if name not in CHECKERS]
+    if unheard:
+        raise ValueError(f"no checker is called {', '.join(unheard)}; there are {', '.join(CHECKERS)}")
+    return {name: _checked(name, history) for name in wanted}
+
+
+def _checked(name: str, history: History) -> Finding:
+    try:
+        return CHECKERS[name](history)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other findings still stand
+        reason = f"the checker failed: {type(error).__name__}: {error}"
+        return Finding(name, Verdict.UNKNOWN, reason, metrics={"checked": 0})
