@@ -133,10 +133,9 @@ def unknown(result: Result) -> str:
 
 def text(value: Any, most: int = 120) -> str:
     """A value as short text: strings as they are, everything else as JSON, cut in the middle beyond `most`."""
-    if isinstance(value, list | dict) and len(value) > most:  # a set of 10^5 elements is not worth encoding whole
-        items = list(value.items())[:most] if isinstance(value, dict) else value[:most]
-        value = dict(items) if isinstance(value, dict) else items
-    plain = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode(errors="replace")
+    if isinstance(value, list) and len(value) > most:  # a set of 10^5 elements is not worth encoding whole
+        return f"{text(value[:most], most)} ({len(value):,} elements)"
+    plain = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
     if len(plain) <= most:
         return plain
     half = (most - 3) // 2

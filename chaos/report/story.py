@@ -1,0 +1,271 @@
+"""The causal story of a run, in order: what broke, who noticed, who took over, what was lost, how it ended.
+
+Everything comes from the history's context (nemesis, observer, controller) and from the findings; nothing is
+inferred that one of them does not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from chaos.report.series import rows_by_index, views
+from chaos.report.words import by_kind, counted, counts, enumeration, kind, seconds, text
+from chaos.result import Result
+from checkers.finding import Anomaly
+from checkers.history import NEVER, OK, Event, History, Operations
+from nemeses.fault import ExecutedFault
+
+Moment = tuple[int, str]
+"""A time in nanoseconds since the run began, and what happened then."""
+
+_INJECTED = {
+    "kill": "{nodes} was killed",
+    "pause": "{nodes} was paused",
+    "restart": "{nodes} was restarted",
+    "failover": "a failover was asked for at {nodes}",
+    "migrate": "slots of {nodes} began to move",
+    "isolate": "{nodes} was cut off",
+}
+_HEALED = {
+    "kill": "{nodes} was started again",
+    "pause": "{nodes} was resumed",
+    "restart": "{nodes} is back",
+    "failover": "the failover was over",
+    "migrate": "the slots had moved",
+    "partition": "the links of {nodes} were healed",
+}
+"""Sentences by kind of fault (`isolate` is a shape of partition); every other kind is told by its name."""
+
+_PHASES = {
+    "start": "the load began",
+    "stop": "the load ended",
+    "healed": "every fault was healed",
+    "converged": "the nodes agreed about the slots and every replica had caught up",
+    "not-converged": "the nodes did not converge",
+    "closed": "the final reads were done",
+}
+_STOPPING = frozenset({"kill", "pause", "restart", "migrate-and-crash"})
+"""Faults during which a node that does not answer needs no sentence of its own."""
+
+_READS = frozenset({"read", "mget", "get", "dequeue"})
+
+
+def story(result: Result, history: History, executed: Sequence[ExecutedFault]) -> list[str]:
+    """One line per moment that mattered, in time order: `    4.213 s  n4 took over slots 0-5460 from n1 (epoch 7)`."""
+    moments = [
+        *_phases(history),
+        *_faults(history, executed),
+        *_changes(history),
+        *_last_acknowledged(history),
+        *_first_anomalies(result, history.operations),
+    ]
+    moments.sort(key=lambda moment: moment[0])
+    return [f"{seconds(time):>11}  {what}" for time, what in moments]
+
+
+def slots(ranges: Iterable[Sequence[int]]) -> str:
+    """`slots 0-5460`, `slot 7`; only their number where there are more than three ranges."""
+    known = [(part[0], part[-1]) for part in ranges]
+    if len(known) > 3:
+        return f"{sum(last - first + 1 for first, last in known):,} slots in {len(known)} ranges"
+    shown = enumeration(str(first) if first == last else f"{first}-{last}" for first, last in known)
+    single = len(known) == 1 and known[0][0] == known[0][1]
+    return f"{'slot' if single else 'slots'} {shown}" if shown else "no slots"
+
+
+def _told(event: Event) -> dict[str, Any]:
+    return event.value if isinstance(event.value, dict) else {}
+
+
+def _phases(history: History) -> Iterator[Moment]:
+    for event in history.context:
+        if event.process != "controller":
+            continue
+        told, time = _told(event), event.time or 0
+        if event.f == "stall":
+            yield time, f"the machine itself had stood still for {told.get('ms')} ms"
+        elif event.f == "phase" and told.get("phase") in _PHASES:
+            why = f": {told['reason']}" if told.get("reason") else ""
+            yield time, _PHASES[told["phase"]] + why
+
+
+def _faults(history: History, executed: Sequence[ExecutedFault]) -> Iterator[Moment]:
+    failed = set()
+    steps: dict[tuple[Any, str], list[Event]] = {}
+    for event in history.context:
+        if event.process != "nemesis":
+            continue
+        told, time = _told(event), event.time or 0
+        label = f"fault {told['fault']}: " if "fault" in told else ""
+        match told.get("phase"):
+            case "inject":
+                yield time, label + _injected(event.f, told)
+            case "heal":
+                yield time, label + _HEALED.get(event.f, f"{event.f} of {{nodes}} was undone").format(nodes=_who(told))
+            case "failed":
+                failed.add(told.get("fault"))
+                yield time, f"{label}{event.f} of {_who(told)} failed: {text(told.get('error') or told)}"
+            case "step":
+                steps.setdefault((told.get("fault"), str(told.get("step"))), []).append(event)
+    for (fault, name), events in steps.items():
+        yield events[0].time or 0, f"fault {fault}: {_steps(name, events)}"
+    for fault in executed:
+        if fault.error is not None and fault.number not in failed:
+            yield fault.injected_ns or 0, f"fault {fault.number}: {fault.kind} of {fault.target} failed: {fault.error}"
+
+
+def _injected(name: str, told: dict[str, Any]) -> str:
+    shape = told.get("shape")
+    plain = f"{name} ({shape}) took hold on {{nodes}}" if shape else f"{name} took hold on {{nodes}}"
+    sentence = _INJECTED.get(str(shape or name), plain).format(nodes=_who(told, roles=True))
+    clients = told.get("clients") or []
+    if isinstance(clients, list) and clients:
+        noun = "client" if len(clients) == 1 else "clients"
+        sentence += f", with {noun} {enumeration(map(str, clients))} on the same side"
+    return sentence
+
+
+def _who(told: dict[str, Any], roles: bool = False) -> str:
+    known = told.get("roles") or {} if roles else {}
+    return (
+        enumeration(
+            f"{node} ({known[node]})" if node in known else str(node)
+            for node in told.get("nodes") or told.get("target") or []
+        )
+        or "nobody"
+    )
+
+
+def _steps(name: str, events: list[Event]) -> str:
+    """Steps of one name are told once: a slot-by-slot migration has thousands."""
+    first = _told(events[0])
+    way = f" from {first['from']} to {first['to']}" if "from" in first and "to" in first else ""
+    if len(events) == 1:
+        return f"step {name}{way}" + (f" of {slots(first['slots'])}" if first.get("slots") else "")
+    return f"{len(events):,} steps {name}{way}, the last at {seconds(events[-1].time or 0)}"
+
+
+def _changes(history: History) -> Iterator[Moment]:
+    """Who took over, who stepped down, who refused to serve, who fell silent: each node in its own words."""
+    before: dict[str, dict[str, Any]] = {}
+    owners = _initial_owners(history)
+    rising: set[str] = set()  # replicas, until they own slots
+    for event in views(history):
+        now, time = _told(event), event.time or 0
+        node = str(now["node"])
+        previous = before.get(node, now)
+        if previous.get("state") != now.get("state"):
+            if now["state"] == "down" and not _expected_down(history, node, time):
+                yield time, f"{node} did not answer any more"
+            if now["state"] == "down":
+                before[node] = {**previous, "state": "down"}
+                continue
+        if now.get("role") == "replica":
+            if previous.get("role") == "primary":
+                yield time, f"{node} stepped down and follows {now.get('primary') or 'nobody'}"
+            rising.add(node)
+            owners.pop(node, None)
+        elif now.get("slots"):
+            if node in rising:
+                rising.discard(node)
+                losers = [name for name, owned in owners.items() if name != node and _overlap(owned, now["slots"])]
+                lost = f" from {enumeration(losers)}" if losers else ""
+                yield time, f"{node} took over {slots(now['slots'])}{lost} (epoch {now.get('epoch')})"
+            owners[node] = now["slots"]
+        if now.get("role") == "primary" and previous.get("cluster") != now.get("cluster"):
+            yield (
+                time,
+                f"{node} "
+                + ("saw the cluster as failed and stopped serving" if now.get("cluster") == "fail" else "serves again"),
+            )
+        before[node] = now
+
+
+def _initial_owners(history: History) -> dict[str, list[list[int]]]:
+    owners: dict[str, list[list[int]]] = {}
+    for first, last, node in history.header.get("slots", []):
+        owners.setdefault(node, []).append([first, last])
+    return owners
+
+
+def _overlap(some: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> bool:
+    return any(a[0] <= b[-1] and b[0] <= a[-1] for a in some for b in others)
+
+
+def _strikes(history: History) -> Iterator[tuple[str, dict[str, Any], int, int]]:
+    """Kind, what was told, begin and end (`NEVER` when not healed) of each fault that took hold."""
+    events = [event for event in history.context if event.process == "nemesis"]
+    for event in events:
+        told = _told(event)
+        if told.get("phase") == "inject":
+            ends = [
+                other.time or 0
+                for other in events
+                if _told(other).get("phase") == "heal" and _told(other).get("fault") == told.get("fault")
+            ]
+            yield event.f, told, event.time or 0, min(ends, default=NEVER)
+
+
+def _expected_down(history: History, node: str, time: int) -> bool:
+    return any(
+        name in _STOPPING and node in told.get("nodes", []) and start <= time <= end
+        for name, told, start, end in _strikes(history)
+    )
+
+
+def _last_acknowledged(history: History) -> Iterator[Moment]:
+    """What a primary behind a partition still acknowledged after somebody else had been cut off from it."""
+    operations = history.operations
+    for name, told, start, end in _strikes(history):
+        if name != "partition":
+            continue
+        for node in told.get("nodes", []):
+            if not str((told.get("roles") or {}).get(node, "")).startswith("primary") or node not in operations.nodes:
+                continue
+            inside = (operations.end > start) & (operations.end < end) & (operations.type == OK)
+            inside &= operations.node == operations.nodes.index(node)
+            rows = [row for row in np.flatnonzero(inside).tolist() if _is_write(operations, row)]
+            if rows:
+                last = max(rows, key=lambda row: int(operations.end[row]))
+                what = f"{node}, cut off, acknowledged its last write ({describe(operations, last)})"
+                yield int(operations.end[last]), f"{what}, number {len(rows):,} since the cut"
+
+
+def _is_write(operations: Operations, row: int) -> bool:
+    f = operations.functions[operations.f[row]]
+    if f == "txn":
+        return any(part[0] != "r" for part in operations.value[row] or [])
+    return f not in _READS
+
+
+def describe(operations: Operations, row: int) -> str:
+    """An operation in short: `write 318 of k7`."""
+    key = operations.key_name(row)
+    value = operations.value[row]
+    shown = operations.functions[operations.f[row]] + ("" if value is None else f" {text(value, 60)}")
+    return shown if key is None else f"{shown} of {key}"
+
+
+def _first_anomalies(result: Result, operations: Operations) -> Iterator[Moment]:
+    """The first of each kind, at the time of its most important operation."""
+    rows = rows_by_index(operations, (index for anomaly in result.anomalies() for index in anomaly.operations[:1]))
+
+    def moment(anomaly: Anomaly) -> int:
+        row = rows.get(anomaly.operations[0]) if anomaly.operations else None
+        if row is None:
+            return NEVER
+        end = int(operations.end[row])
+        return int(operations.start[row]) if end == NEVER else end
+
+    total = counts(result)
+    for name, anomalies in by_kind(result).items():
+        if not anomalies:
+            continue
+        first = min(anomalies, key=moment)
+        if (time := moment(first)) != NEVER:
+            order = "first" if total[name] == len(anomalies) else "an early one"
+            head = f"the only {kind(name).one}" if total[name] == 1 else f"{order} of {counted(name, total[name])}"
+            yield time, f"{head}: {first.explanation}"
