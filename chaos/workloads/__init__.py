@@ -1,1 +1,22 @@
 """What the clients do. One file a workload; `WORKLOADS` names them all."""
+
+from __future__ import annotations
+
+from chaos.workloads.append import Append
+from chaos.workloads.base import Workload
+from chaos.workloads.counter import Counter
+from chaos.workloads.mixture import Mixture
+from chaos.workloads.multikey import Multikey
+from chaos.workloads.register import Register
+from chaos.workloads.sets import Sets
+
+WORKLOADS: dict[str, type[Workload]] = {
+    "register": Register,
+    "set": Sets,
+    "counter": Counter,
+    "multikey": Multikey,
+    "append": Append,
+}
+"""Classes by the name that scenarios use; `WORKLOADS[name](options)` makes a workload."""
+
+__all__ = ["WORKLOADS", "Mixture", "Workload"]

@@ -26,6 +26,9 @@ class Workload(Protocol):
     checkers: tuple[str, ...]
     """Names of the checkers that read its operations."""
 
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """Options that are absent take their defaults. Raises ValueError for one that no run could use."""
+
     def operation(self, client: int, n: int, draw: Stream) -> Operation:
         """Operation `n` (from 0) of `client`. `draw` is a fresh stream that depends on seed, client and `n` only."""
 

@@ -1,0 +1,56 @@
+"""Registers: many keys, each overwritten with values that nobody else writes.
+
+Unique values make loss, staleness and linearizability decidable in O(n log n) (Gibbons and Korach, "Testing shared
+memories", 1997).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from chaos.operation import Operation
+from chaos.workloads.base import unique_value
+from chaos.workloads.replies import expect_ok, number
+from chaos.workloads.waiting import wait_command
+from nemeses.stream import Stream
+
+
+class Register:
+    """`write` v by SET and `read` by GET on keys `k0` ...; with `wait` each SET is followed by a WAIT."""
+
+    name = "register"
+    defaults: Mapping[str, Any] = {"keys": 50, "writes": 0.5, "wait": None}
+    checkers = ("linearizability", "staleness", "durability")
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        chosen = {**self.defaults, **options}
+        self.keys = [f"k{number}" for number in range(chosen["keys"])]
+        self.writes: float = chosen["writes"]
+        self.wait = wait_command(chosen["wait"])
+
+    def operation(self, client: int, n: int, draw: Stream) -> Operation:
+        """A write with probability `writes`, else a read, of any key."""
+        key = draw.choice(self.keys)
+        if draw.chance(self.writes):
+            value = unique_value(client, n)
+            commands = (("SET", key, value), *self.wait)
+            return Operation("register", "write", key, value, commands, key, True, partial(_written, value))
+        return self._read(key)
+
+    def finals(self, executed: Mapping[int, int]) -> Iterable[Operation]:
+        """A read of every register."""
+        return map(self._read, self.keys)
+
+    def _read(self, key: str) -> Operation:
+        return Operation("register", "read", key, None, (("GET", key),), key, False, _read)
+
+
+def _written(value: int, replies: list[Any]) -> int:
+    expect_ok(replies[0])
+    return value
+
+
+def _read(replies: list[Any]) -> int | str | None:
+    return number(replies[0])
