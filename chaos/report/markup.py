@@ -10,7 +10,8 @@ import html
 from collections.abc import Iterable
 from typing import Any
 
-_CONTROLS = {code: "\ufffd" for code in (*range(32), 127) if chr(code) not in "\n\t"}
+from chaos.report.words import printable
+
 _VOID = frozenset({"meta", "link", "br"})
 
 
@@ -24,7 +25,7 @@ def escaped(value: object) -> Html:
     """`value` as markup: `Html` as it is, everything else as text, with control characters replaced."""
     if isinstance(value, Html):
         return value
-    return Html(html.escape(str(value).translate(_CONTROLS)))
+    return Html(html.escape(printable(value)))
 
 
 def join(parts: Iterable[object]) -> Html:

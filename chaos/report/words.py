@@ -58,6 +58,11 @@ KINDS = {
 }
 """Known kinds, the worst first. The list is open: see `kind`."""
 
+GLYPHS: dict[bool | None, str] = {True: "✔", False: "✘", None: "?"}
+VERDICTS = {Verdict.VALID: True, Verdict.INVALID: False, Verdict.UNKNOWN: None}
+"""Verdicts as good, bad or open, the way claims are judged."""
+
+_CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 _RANK = {name: position for position, name in enumerate(KINDS)}
 
 
@@ -103,11 +108,18 @@ def found(result: Result) -> str:
     return enumeration(counted(name, count) for name, count in counts(result).items()) or "no anomaly"
 
 
+def judged(result: Result) -> bool | None:
+    """Good, bad or open (None): by the claims, and without claims by what was found."""
+    if result.claims:
+        return {CLAIMS_HOLD: True, CLAIMS_BROKEN: False}.get(result.claims_verdict)
+    return VERDICTS[result.verdict]
+
+
 def sentence(result: Result) -> str:
     """The verdict in one sentence: what became of the claims and what was found."""
     claims = result.claims
     if result.claims_verdict == CLAIMS_BROKEN:
-        broken = [f"{claim.claim} (measured {text(claim.measured)})" for claim in claims if claim.holds is False]
+        broken = [f"{claim.claim} (measured {measured(claim.measured)})" for claim in claims if claim.holds is False]
         noun = "a claim is" if len(broken) == 1 else f"{len(broken)} of {len(claims)} claims are"
         return f"Broken: {noun} not kept: {enumeration(broken)}; found: {found(result)}."
     if result.claims_verdict == CLAIMS_UNKNOWN:
@@ -140,6 +152,16 @@ def text(value: Any, most: int = 120) -> str:
         return plain
     half = (most - 3) // 2
     return f"{plain[:half]}...{plain[-half:]}"
+
+
+def printable(value: object) -> str:
+    """`value` as text without control characters, which could move a terminal's cursor or upset a browser."""
+    return str(value).translate(_CONTROLS)
+
+
+def measured(value: Any) -> str:
+    """What a claim measured, in words."""
+    return "not measured" if value is None else text(value)
 
 
 def seconds(time_ns: int | float) -> str:
