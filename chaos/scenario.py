@@ -14,7 +14,7 @@ import msgspec
 import yaml
 
 from chaos.claims import Claim, parse_claim
-from chaos.deploy import DEPLOYMENTS
+from chaos.deploy.kinds import DEPLOYMENTS
 from chaos.errors import BadInput
 from chaos.options import resolve, spell
 from chaos.roles import check_target
@@ -127,6 +127,12 @@ def read_scenario(name_or_path: str | Path) -> Source:
         hint = nearest(str(name_or_path), builtin_names())
         raise BadInput(f"no scenario file and no built-in scenario is named {str(name_or_path)!r}{hint}")
     return parse_yaml(builtin.read_text(encoding="utf-8"), f"{name_or_path}{SUFFIX}")
+
+
+def read_summary(name: str) -> str:
+    """What a built-in scenario is about: the first line of its comment."""
+    text = (resources.files("chaos") / "scenarios" / f"{name}{SUFFIX}").read_text(encoding="utf-8")
+    return text.splitlines()[0].lstrip("# ")
 
 
 def load_scenario(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Scenario:

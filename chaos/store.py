@@ -7,6 +7,8 @@ what was recorded can still be checked.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -20,6 +22,8 @@ from chaos.plan import Plan
 from nemeses.fault import ExecutedFault
 
 PARTS, HISTORY, PLAN, EXECUTED, HEADER = "parts", "history.jsonl", "plan.json", "executed.json", "header.json"
+LOCK = "lock"
+"""Locked by the controller as long as it lives; the kernel lets go of it however the controller ends."""
 
 
 class Executed(msgspec.Struct):
@@ -62,6 +66,18 @@ def _point_latest(out: Path, run_dir: Path) -> None:
     temporary = out / f".latest-{run_dir.name}"
     temporary.symlink_to(run_dir.name)
     temporary.replace(out / "latest")
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[bool]:
+    """Lock a run for this process; yields False, without the lock, when its controller (or another cleaner) has it."""
+    with (run_dir / LOCK).open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def find_run(run: str | Path, out: Path) -> Path:

@@ -1,0 +1,224 @@
+"""The command `cachequake`."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from chaos.errors import BadInput, CachequakeError
+from chaos.result import EXIT_BAD_INPUT, EXIT_CRASH
+
+OUT = click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"), help="Where run directories go."
+)
+SERVER = click.option("--server", metavar="PATH", help="The server program to test; see `cachequake doctor`.")
+SEED = click.option("--seed", type=click.IntRange(min=0), help="Decides everything that is decided by chance.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON, and nothing else.")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit with its code: 254 for bad input, 255 for a crash of ours."""
+    sys.exit(run_command(arguments))
+
+
+def run_command(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    try:
+        return int(cli.main(arguments, prog_name="cachequake", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return EXIT_BAD_INPUT
+    except BadInput as error:
+        click.echo(f"cachequake: {error}", err=True)
+        return EXIT_BAD_INPUT
+    except CachequakeError as error:
+        click.echo(f"cachequake: {error}", err=True)
+        return EXIT_CRASH
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("cachequake: interrupted", err=True)
+        return EXIT_CRASH
+    except Exception:  # noqa: BLE001  (the last resort: whatever it is, the exit code says that it is ours)
+        traceback.print_exc()
+        return EXIT_CRASH
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cachequake")
+def cli() -> None:
+    """Find out which promises a Redis or Valkey cache keeps while nodes die, links fail and slots move."""
+
+
+def _overrides(settings: tuple[str, ...], **named: Any) -> dict[str, Any]:
+    """`--set key=value` (values are YAML) and the options that are short for one of them."""
+    overrides = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise BadInput(f"--set {setting}: write KEY=VALUE, for example --set clients.count=20")
+        try:
+            overrides[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise BadInput(f"--set {setting}: the value is not YAML: {error}") from error
+    return overrides | {key: value for key, value in named.items() if value is not None}
+
+
+@cli.command()
+@click.argument("scenario")
+@SEED
+@click.option("--time", "duration", metavar="30s", help="How long the load lasts.")
+@click.option("--deploy", metavar="KIND", help="Where nodes live; the scenario's own choice by default.")
+@SERVER
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a key of the scenario.")
+@OUT
+@JSON
+def run(
+    scenario: str,
+    seed: int | None,
+    duration: str | None,
+    deploy: str | None,
+    server: str | None,
+    settings: tuple[str, ...],
+    out: Path,
+    as_json: bool,
+) -> int:
+    """Run a built-in SCENARIO, or one from a YAML file, and judge its claims."""
+    from chaos.run import run_scenario
+    from chaos.scenario import load_scenario
+
+    loaded = load_scenario(scenario, _overrides(settings, duration=duration, deploy=deploy))
+    with _progress(as_json) as listener:
+        done = run_scenario(loaded, seed=seed, server=server, out=out, on_progress=listener)
+    _show(done.run_dir, as_json)
+    return done.result.exit_code
+
+
+@cli.command()
+@SEED
+@SERVER
+@OUT
+def demo(seed: int | None, server: str | None, out: Path) -> int:
+    """Cut a primary off while a client stays on its side, and show which acknowledged writes are lost."""
+    from chaos.run import run_scenario
+    from chaos.scenario import load_scenario
+
+    with _progress(quiet=False) as listener:
+        done = run_scenario(
+            load_scenario("primary-partition"), seed=seed, server=server, out=out, on_progress=listener
+        )
+    _show(done.run_dir, as_json=False)
+    return 0 if done.result.count("lost-write") else 1
+
+
+@cli.command()
+@click.argument("run_name", metavar="RUN")
+@SERVER
+@OUT
+@JSON
+def replay(run_name: str, server: str | None, out: Path, as_json: bool) -> int:
+    """Run the plan of RUN again, with its faults as they were executed, and say which anomalies came back."""
+    from chaos.replay import replay_run
+    from chaos.store import find_run
+
+    with _progress(as_json) as listener:
+        outcome = replay_run(find_run(run_name, out), server=server, out=out, on_progress=listener)
+    if as_json:
+        click.echo(outcome.to_json())
+    else:
+        _show(outcome.run_dir, as_json=False)
+        click.echo(outcome.in_words())
+    return outcome.exit_code
+
+
+@cli.command()
+@click.argument("paths", metavar="HISTORY-or-RUN...", nargs=-1, required=True)
+@click.option("--model", help="What the object is: register, cas-register, kv, set, counter, lock, queue, append.")
+@click.option("--initial", metavar="VALUE", help="The value before the first write, as JSON (none by default).")
+@click.option("--checker", "names", multiple=True, help="Only this checker; can be given several times.")
+@click.option("--budget", default="60s", help="How long one file may take before the verdict is unknown.")
+@click.option(
+    "--null-reads", type=click.Choice(["value", "unknown"]), default="value", help="What an ok read of null means."
+)
+@OUT
+@JSON
+def check(
+    paths: tuple[str, ...],
+    model: str | None,
+    initial: str | None,
+    names: tuple[str, ...],
+    budget: str,
+    null_reads: str,
+    out: Path,
+    as_json: bool,
+) -> int:
+    """Check the history of a run (by the run's claims), or history files of any origin (by their verdict)."""
+    from chaos.check_files import check_files
+    from chaos.judge import check_run
+    from chaos.store import find_run
+
+    if len(paths) == 1 and not Path(paths[0]).is_file():
+        run_dir = find_run(paths[0], out)
+        result = check_run(run_dir)
+        _show(run_dir, as_json)
+        return result.exit_code
+    return check_files(paths, model, initial, names, budget, null_reads, as_json)
+
+
+@cli.command("list")
+def list_scenarios() -> None:
+    """Show the built-in scenarios."""
+    from chaos.scenario import builtin_names, read_summary
+
+    table = Table(box=None, show_header=False)
+    for name in builtin_names():
+        table.add_row(name, read_summary(name))
+    Console().print(table)
+
+
+@cli.command()
+@SERVER
+def doctor(server: str | None) -> int:
+    """Say what this machine can do."""
+    from chaos.deploy.doctor import report
+
+    table = Table(box=None)
+    for column in ("what", "", "detail"):
+        table.add_column(column)
+    rows = report(server)
+    marks = {True: "[green]yes[/]", False: "[red]no[/]", None: "[yellow]?[/]"}
+    for what, works, detail in rows:
+        table.add_row(what, marks[works], detail)
+    Console().print(table)
+    return 0
+
+
+@cli.command()
+@OUT
+def clean(out: Path) -> None:
+    """End what the runs of killed controllers left behind."""
+    from chaos.clean import clean_up
+
+    for line in clean_up(out) or ["nothing was left behind"]:
+        click.echo(line)
+
+
+def _progress(quiet: bool) -> Any:
+    """A context that gives a listener for progress: a live display on a terminal, lines elsewhere, or nothing."""
+    from chaos.report.progress import progress_display
+
+    return progress_display(Console(stderr=True, quiet=quiet))
+
+
+def _show(run_dir: Path, as_json: bool) -> None:
+    from chaos.report.terminal import print_run
+
+    if as_json:
+        click.echo((run_dir / "results.json").read_text(), nl=False)
+    else:
+        print_run(Console(), run_dir)

@@ -1,0 +1,282 @@
+"""The controller: carries one plan out on a real system, as a process of its own.
+
+    form the system -> load and faults -> heal -> converge -> final reads -> stop -> history and logs
+
+`python -m chaos.controller RUN_DIR` reads the plan from the run directory and leaves everything that happened there.
+It may be the first process of a namespace: it reaps what it inherits, and what it started is gone when it ends. When
+its standard input closes, or on SIGTERM, it ends the load early, heals, and still takes the final reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chaos.deploy.base import Deployment
+from chaos.deploy.kinds import DEPLOYMENTS
+from chaos.errors import BadInput, CachequakeError
+from chaos.finals import FinalReader
+from chaos.load import Load
+from chaos.operation import Operation
+from chaos.plan import Plan, read_plan
+from chaos.progress import Progress
+from chaos.recorder import Recorder
+from chaos.run import Failure
+from chaos.store import PARTS, PLAN, Executed, finish_history, locked, save_executed, write_header
+from chaos.topologies import TOPOLOGIES
+from chaos.topologies.base import Topology
+from chaos.workloads import WORKLOADS
+from checkers.history import FORMAT, VERSION, Event
+from checkers.keyslot import key_slot
+from nemeses import schedule
+from nemeses.system import Kill, Links, Pause, SystemFault
+
+STALL_MS = 200
+"""A gap in the clock of a thread that asked to sleep 50 ms: the machine stood still, and the history says so."""
+
+
+class Controller:
+    """One run. `tell` is given progress; everything else goes into the run directory."""
+
+    def __init__(
+        self, plan: Plan, run_dir: Path, deployment: Deployment, topology: Topology, tell: Callable[[Progress], None]
+    ) -> None:
+        self.plan = plan
+        self.scenario = plan.scenario
+        self.run_dir = run_dir
+        self.deployment = deployment
+        self.topology = topology
+        self.tell = tell
+        self.workloads = {name: WORKLOADS[name](options) for name, options in self.scenario.workload.items()}
+        self.executed = Executed()
+        self.active: dict[int, str] = {}
+        self.recorder = Recorder(run_dir / PARTS / "controller.jsonl")
+
+    def run(self) -> Executed:
+        """Carry the plan out. Whatever happens, the system is stopped and what was done is written down."""
+        try:
+            with self._system():
+                self._load()
+                self._settle()
+        except (CachequakeError, SystemFault) as error:
+            self.executed.error = self.executed.error or f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self.recorder.close()
+            save_executed(self.run_dir, self.executed)
+            finish_history(self.run_dir)
+        return self.executed
+
+    @contextlib.contextmanager
+    def _system(self) -> Iterator[None]:
+        try:
+            self.deployment.start_all()
+            self.topology.form(self.deployment)
+            yield
+        finally:
+            self.deployment.stop_all()
+            self.deployment.collect_logs(self.run_dir / "logs")
+
+    # -- load and faults
+
+    def _load(self) -> None:
+        with Load(self.plan, self.run_dir, self.deployment, self.topology) as load:
+            write_header(self.run_dir, self._header())
+            self.deployment.began_ns = load.go()
+            self._phase("start")
+            with self.topology.observed(self.deployment, self._observed), self._stalls_noted():
+                faults = threading.Thread(target=self._strike, name="faults")
+                faults.start()
+                for counters in load.counters():
+                    self._progress("load", counters)
+                self._end_faults(faults)
+                self._progress("heal", load.total)
+            self._phase("stop")
+            self.executed.operations = {str(client): count for client, count in load.executed.items()}
+
+    def _strike(self) -> None:
+        self.executed.faults = schedule.run(
+            self.deployment, self.plan.faults, self.scenario.clients.count, self._fault_event
+        )
+
+    def _end_faults(self, faults: threading.Thread) -> None:
+        """A fault that outlasts the load is healed now; an interrupt ends here, for all that follows must happen."""
+        self.deployment.interrupt()
+        faults.join()
+        self.deployment.clear_interrupt()
+        self._revive()
+        self._phase("healed")
+        failed = [fault for fault in self.executed.faults if fault.error]
+        if failed:
+            self.executed.error = "; ".join(f"fault {fault.number} ({fault.kind}): {fault.error}" for fault in failed)
+
+    def _revive(self) -> None:
+        """Undo what no fault has undone itself: links stay cut, nodes paused or dead, for no longer than the load."""
+        system = self.deployment
+        if isinstance(system, Links):
+            system.heal_all()
+        for node in system.nodes:
+            if isinstance(system, Pause):
+                system.resume(node)
+            if isinstance(system, Kill) and not system.running(node):
+                system.start(node)
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "run": self.run_dir.name,
+            "scenario": self.scenario.name,
+            "seed": self.plan.seed,
+            "server": str(self.deployment.server),
+            "deployment": self.scenario.deploy,
+            "isolation": self.deployment.isolation,
+            "clients": self.scenario.clients.count,
+            "nodes": {name: {"host": n.host, "port": n.port} for name, n in self.deployment.nodes.items()},
+            "slots": self.topology.initial_map(),
+            "replicas": self.topology.replicas_of,
+            "workloads": self.scenario.workload,
+        }
+
+    # -- after the load
+
+    def _settle(self) -> None:
+        self._progress("converge")
+        node_timeout_ms = int(self.scenario.cluster.config["cluster-node-timeout"])
+        reason = self.topology.converge(self.deployment, deadline_ms=15_000 + 10 * node_timeout_ms)
+        self._phase("converged" if reason is None else "not-converged", reason)
+        self._progress("final reads")
+        self._final_reads()
+        self._phase("closed")
+
+    def _final_reads(self) -> None:
+        executed = {int(client): count for client, count in self.executed.operations.items()}
+        reads = [op for workload in self.workloads.values() for op in workload.finals(executed)]
+        owners = self._describe_system()
+        reader = FinalReader(self.deployment, self.deployment.translate, self._record)
+        reader.from_owners(reads, lambda key: owners.get(key_slot(key), next(iter(self.deployment.nodes))))
+        reader.from_everywhere(reads)
+        reader.from_replicas(self._held_by_replicas(reads, owners))
+
+    def _describe_system(self) -> dict[int, str]:
+        """Record what every node believes and what every primary holds; the owner of each slot, as most see it."""
+        owners: dict[int, str] = {}
+        for node, ranges in self.topology.maps(self.deployment).items():
+            self._event("controller", "map", {"node": node, "slots": ranges})
+            for first, last, owner in ranges:
+                owners.update(dict.fromkeys(range(first, last + 1), owner))
+        for node, keys in self.topology.holds(self.deployment, ["*"]).items():
+            self._event("controller", "holds", {"node": node, "keys": keys})
+        return owners
+
+    def _held_by_replicas(self, reads: list[Operation], owners: dict[int, str]) -> dict[str, list[Operation]]:
+        replicas = self.topology.current_replicas(self.deployment)
+        return {
+            replica: [read for read in reads if owners.get(key_slot(read.routing)) == primary]
+            for primary, names in replicas.items()
+            for replica in names
+        }
+
+    # -- what the history and the person in front of the screen are told
+
+    def _event(self, process: str, f: str, value: Any) -> None:
+        self._record(Event(type="info", f=f, process=process, time=self.deployment.now_ns(), value=value))
+
+    def _record(self, event: Event) -> None:
+        self.recorder.record([event])
+
+    def _observed(self, value: Mapping[str, Any]) -> None:
+        self._event("observer", "view", value)
+
+    def _phase(self, phase: str, reason: str | None = None) -> None:
+        self._event("controller", "phase", {"phase": phase} | ({"reason": reason} if reason else {}))
+
+    def _fault_event(self, kind: str, value: dict[str, Any]) -> None:
+        self._event("nemesis", kind, value)
+        if value["phase"] == "inject":
+            self.active[value["fault"]] = f"{kind} of {', '.join(value['nodes'])}"
+        elif value["phase"] in ("heal", "failed"):
+            self.active.pop(value["fault"], None)
+
+    def _progress(self, phase: str, counters: dict[str, int] | None = None) -> None:
+        elapsed_ms = max(0, self.deployment.now_ns() // 1_000_000)
+        self.tell(
+            Progress(
+                phase, elapsed_ms, self.scenario.duration_ms, **(counters or {}), faults=list(self.active.values())
+            )
+        )
+
+    @contextlib.contextmanager
+    def _stalls_noted(self) -> Iterator[None]:
+        """Record when the machine itself stood still: a thread that asked for 50 ms of sleep got much more."""
+        done = threading.Event()
+
+        def watch() -> None:
+            before = time.monotonic_ns()
+            while not done.wait(0.05):
+                now = time.monotonic_ns()
+                if (gap_ms := (now - before) // 1_000_000) >= STALL_MS:
+                    self._event("controller", "stall", {"ms": gap_ms})
+                before = now
+
+        thread = threading.Thread(target=watch, name="stalls")
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def main() -> int:
+    """Run the plan of a run directory; progress goes to standard output as JSON lines."""
+    parser = argparse.ArgumentParser(prog="python -m chaos.controller")
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--server")
+    arguments = parser.parse_args()
+    plan = read_plan(arguments.run_dir / PLAN)
+    encoder = msgspec.json.Encoder()
+
+    def say(line: Progress | Failure) -> None:
+        with contextlib.suppress(BrokenPipeError):  # nobody listens any more; the input closes as well, and we end
+            os.write(sys.stdout.fileno(), encoder.encode(line) + b"\n")
+
+    try:
+        with locked(arguments.run_dir):
+            deployment = DEPLOYMENTS[plan.scenario.deploy].open(plan, arguments.run_dir, arguments.server)
+            _end_when_told(deployment.interrupt)
+            cluster = plan.scenario.cluster
+            topology = TOPOLOGIES[cluster.topology](cluster.primaries, cluster.replicas)
+            Controller(plan, arguments.run_dir, deployment, topology, say).run()
+    except BadInput as error:
+        say(Failure(str(error), bad_input=True))
+    except (CachequakeError, SystemFault) as error:
+        say(Failure(f"{type(error).__name__}: {error}"))
+    return 0
+
+
+def _end_when_told(interrupt: Callable[[], None]) -> None:
+    """Call `interrupt` on SIGTERM, on SIGINT, and when the parent closes our input or dies."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: interrupt())
+
+    def watch() -> None:
+        while sys.stdin.buffer.read(1):
+            pass
+        interrupt()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""What the controller needs of a deployment, beyond the capabilities that faults use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from nemeses.system import System
+
+if TYPE_CHECKING:  # the plan's scenario names deployments, so at run time the import goes the other way
+    from chaos.plan import Plan
+
+
+class Deployment(System, Protocol):
+    """A system that the controller starts, runs a plan against, and stops."""
+
+    began_ns: int
+    """When the run began, on the monotonic clock; set by the controller when the load starts."""
+
+    @property
+    def server(self) -> object:
+        """The server under test; as text, its name and version: `valkey 9.1.2`."""
+
+    @property
+    def isolation(self) -> str:
+        """How links are cut, in words."""
+
+    def start_all(self) -> None:
+        """Start every node. Raises ServerError with the server's own words."""
+
+    def stop_all(self) -> None:
+        """End everything that was started and undo every rule. May be called twice."""
+
+    def collect_logs(self, target: Path) -> None:
+        """Copy every node's log into `target`."""
+
+    def client_address(self, client: int) -> str:
+        """What a client binds before it connects, so that cuts can tell it apart."""
+
+    def translate(self, host: str, port: int) -> str | None:
+        """Name of the node that goes by this address in redirections; None for a stranger."""
+
+    def interrupt(self) -> None:
+        """Make everything that waits raise Interrupted."""
+
+    def clear_interrupt(self) -> None:
+        """Let waiting work again."""
+
+
+class Kind(Protocol):
+    """A kind of deployment, as the scenario names it (`deploy: local`)."""
+
+    def refuse_impossible(self, plan: Plan, server: str | None) -> None:
+        """Raise BadInput when this machine, or this kind, cannot carry the plan out."""
+
+    def prefix(self) -> list[str]:
+        """What the controller's command must be started behind."""
+
+    def environment(self) -> Mapping[str, str]:
+        """Variables that the controller needs."""
+
+    def open(self, plan: Plan, run_dir: Path, server: str | None) -> Deployment:
+        """Prepare the system of a plan, in the controller's process; nothing is started."""
+
+    def clean(self, run_dir: Path) -> list[str]:
+        """End what a killed controller left of this run, and say what it was."""

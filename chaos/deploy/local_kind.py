@@ -1,0 +1,66 @@
+"""The kind `local`: what the machine must allow, and how a plan becomes server processes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chaos.deploy import namespace, servers
+from chaos.deploy.base import Deployment
+from chaos.deploy.local import CAPABILITIES, LocalDeployment
+from chaos.deploy.processes import kill_left
+from chaos.errors import BadInput, ServerError
+from nemeses import FAULTS
+
+if TYPE_CHECKING:
+    from chaos.plan import Plan
+
+WORK = "work"
+"""Folder of the nodes' data in a run directory; removed when the run ends."""
+
+
+class LocalKind:
+    """Server processes on this machine; see `chaos.deploy.local`."""
+
+    def refuse_impossible(self, plan: Plan, server: str | None) -> None:
+        """Find the server, and compare what the faults need with what processes on one machine can do."""
+        try:
+            servers.find(server)
+        except ServerError as error:
+            raise BadInput(str(error)) from error
+        for fault in plan.faults:
+            missing = FAULTS[fault.kind].requires - CAPABILITIES
+            if missing:
+                raise BadInput(f"fault {fault.kind} needs {', '.join(sorted(missing))}, which local cannot do")
+
+    def prefix(self) -> list[str]:
+        """Namespaces of the run's own, where they can be had."""
+        return namespace.prefix()
+
+    def environment(self) -> Mapping[str, str]:
+        """Tells the controller that it was started in namespaces of its own."""
+        return namespace.environment()
+
+    def open(self, plan: Plan, run_dir: Path, server: str | None) -> Deployment:
+        """See `Kind.open`."""
+        cluster = plan.scenario.cluster
+        return LocalDeployment(
+            servers.find(server),
+            cluster.primaries * (1 + cluster.replicas),
+            cluster.config,
+            run_dir / WORK,
+            began_ns=time.monotonic_ns(),
+            clients=plan.scenario.clients.count,
+        )
+
+    def clean(self, run_dir: Path) -> list[str]:
+        """Kill the servers that are left of a run, and remove their data."""
+        work = run_dir / WORK
+        said = [f"{run_dir.name}: ended process {pid}" for pid in kill_left(work)]
+        if work.exists():
+            shutil.rmtree(work)
+            said.append(f"{run_dir.name}: removed the data of its nodes")
+        return said

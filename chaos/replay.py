@@ -1,0 +1,94 @@
+"""Run the plan of an earlier run again, with its faults on the roles that were hit, and compare what is found.
+
+On real machines time is not repeatable, so a replay does not promise the same bytes; it runs the same operations of
+the same clients and the same faults at the same times, and says which kinds of anomaly came back.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from chaos.judge import check_run
+from chaos.plan import Plan, read_plan
+from chaos.result import Result, read_result
+from chaos.run import Listener, run_plan
+from chaos.store import PLAN, Executed, read_executed
+from checkers.finding import Verdict
+from nemeses.fault import ExecutedFault, PlannedFault
+
+_ROLE = re.compile(r"(primary|replica) of slots? (\d+)")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came back: counts of anomalies by kind, in the first run and in the replay."""
+
+    run_dir: Path
+    before: dict[str, int]
+    after: dict[str, int]
+    undecided: bool
+    """Whether a checker could not decide about the replay, so that what is missing may only not have been seen."""
+
+    @property
+    def missing(self) -> list[str]:
+        """Kinds that the first run had and the replay had not."""
+        return sorted(self.before.keys() - self.after.keys())
+
+    @property
+    def exit_code(self) -> int:
+        """0 every kind of the first run came back, 1 one did not, 2 that could not be decided."""
+        return 0 if not self.missing else 2 if self.undecided else 1
+
+    def in_words(self) -> str:
+        """One line a kind."""
+        if not self.before and not self.after:
+            return "neither run had an anomaly"
+        kinds = sorted(self.before.keys() | self.after.keys())
+        rows = [f"{kind}: {self.before.get(kind, 0)} before, {self.after.get(kind, 0)} now" for kind in kinds]
+        verdict = "every kind came back" if not self.missing else f"did not come back: {', '.join(self.missing)}"
+        return "\n".join([*rows, verdict])
+
+    def to_json(self) -> str:
+        """What `replay --json` prints."""
+        fields = {
+            "run": str(self.run_dir),
+            "before": self.before,
+            "after": self.after,
+            "missing": self.missing,
+            "came_back": not self.missing,
+        }
+        return msgspec.json.format(msgspec.json.encode(fields), indent=2).decode()
+
+
+def replay_run(run_dir: Path, *, server: str | None, out: Path, on_progress: Listener | None = None) -> Replay:
+    """Run the plan of `run_dir` again. Raises what `chaos.run.run_plan` raises."""
+    first = read_result(run_dir) if (run_dir / "results.json").is_file() else check_run(run_dir)
+    plan = as_executed(read_plan(run_dir / PLAN), read_executed(run_dir))
+    again = run_plan(plan, server=server, out=out, on_progress=on_progress)
+    undecided = any(finding.verdict is Verdict.UNKNOWN for finding in again.result.findings.values())
+    return Replay(again.run_dir, _kinds(first), _kinds(again.result), undecided)
+
+
+def as_executed(plan: Plan, executed: Executed) -> Plan:
+    """The plan with every choice of a target that was left to the system's state replaced by what was hit."""
+    struck = {fault.number: fault for fault in executed.faults}
+    return msgspec.structs.replace(plan, faults=[_pinned(fault, struck.get(fault.number)) for fault in plan.faults])
+
+
+def _pinned(planned: PlannedFault, executed: ExecutedFault | None) -> PlannedFault:
+    if executed is None or len(executed.nodes) != 1:
+        return planned
+    role = _ROLE.match(executed.roles.get(executed.nodes[0], ""))
+    return planned if role is None else msgspec.structs.replace(planned, target=f"{role[1]} of slot {role[2]}")
+
+
+def _kinds(result: Result) -> dict[str, int]:
+    kinds: dict[str, int] = {}
+    for finding in result.findings.values():
+        for kind, count in finding.counts.items():
+            kinds[kind] = kinds.get(kind, 0) + count
+    return kinds
