@@ -26,10 +26,15 @@ def duration(text: object) -> Duration:
     """Milliseconds of `500ms`, `3s`, `2m` or `1h`. Raises ValueError, which says how to write it."""
     match = _DURATION.match(text) if isinstance(text, str) else None
     if match is None:
-        hint = f"; write {text}ms or {text}s" if isinstance(text, int | float) and not isinstance(text, bool) else ""
-        negative = " (a length of time is never negative)" if str(text).startswith("-") else ""
-        raise ValueError(f"{text!r} is not a duration like 500ms, 3s or 2m{hint if not negative else negative}")
+        raise ValueError(f"{text!r} is not a duration like 500ms, 3s or 2m{_hint(text)}")
     return Duration(round(float(match[1]) * _IN_MS[match[2]]))
+
+
+def _hint(text: object) -> str:
+    if str(text).startswith("-"):
+        return " (a length of time is never negative)"
+    is_number = isinstance(text, int | float) and not isinstance(text, bool)
+    return f"; write {text}ms or {text}s" if is_number else ""
 
 
 def share(text: object) -> Share:
@@ -47,7 +52,7 @@ def show_duration(milliseconds: float) -> str:
     for unit in ("h", "m", "s"):
         if milliseconds and milliseconds % _IN_MS[unit] == 0:
             return f"{int(milliseconds // _IN_MS[unit])}{unit}"
-    return f"{milliseconds:g}ms"
+    return f"{int(milliseconds) if milliseconds == int(milliseconds) else milliseconds}ms"
 
 
 def show_share(value: float) -> str:
