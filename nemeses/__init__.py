@@ -1,1 +1,30 @@
 """Faults, told through what a system under test is capable of."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nemeses.fault import ExecutedFault, Fault, PlannedFault, Strike
+from nemeses.kill import KillFault, RestartFault, TerminateFault
+from nemeses.partition import LossFault, PartitionFault
+from nemeses.pause import PauseFault
+from nemeses.words import checked, nearest
+
+_KINDS: tuple[Fault, ...] = (
+    KillFault(),
+    TerminateFault(),
+    RestartFault(),
+    PauseFault(),
+    PartitionFault(),
+    LossFault(),
+)
+FAULTS: dict[str, Fault] = {fault.kind: fault for fault in _KINDS}
+"""Every kind of fault by its name."""
+
+__all__ = ["FAULTS", "ExecutedFault", "Fault", "PlannedFault", "Strike", "validate_options"]
+
+
+def validate_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a fault over its defaults. Raises ValueError, which names the nearest valid kind or option."""
+    if kind not in FAULTS:
+        raise ValueError(f"there is no fault {kind!r}; {nearest(kind, FAULTS)}")
+    return checked(FAULTS[kind], options)

@@ -37,8 +37,9 @@ class ExecutedFault(msgspec.Struct):
     roles: dict[str, str]
     """What each of them was at that moment, for example `{"n1": "primary of slots 0-5460"}`."""
     injected_ns: int | None = None
-    """When the fault was verified to have taken hold; None if it never was."""
+    """From when on it held, which was verified afterwards; None if that never was."""
     healed_ns: int | None = None
+    """From when on it was undone."""
     evidence: dict[str, Any] = {}
     error: str | None = None
 
@@ -60,6 +61,10 @@ class Strike:
     """What `inject` leaves for `heal`."""
 
 
+Check = Callable[[Any], Any]
+"""Looks at the value of an option; raises ValueError, which says what would be right."""
+
+
 class Fault(Protocol):
     """A kind of fault. Stateless: everything of one strike is in its `Strike`."""
 
@@ -68,10 +73,18 @@ class Fault(Protocol):
     """Capabilities without which a deployment cannot do it."""
     default_target: str
     options: Mapping[str, Any]
-    """Every option with its default; an option's type is its default's type."""
+    """Every option with its default; an option's type is its default's type (None: any)."""
+    checks: Mapping[str, Check]
+    """What more an option's value must be, for those of which the type does not say enough."""
 
     def inject(self, strike: Strike) -> dict[str, Any]:
-        """Make the fault take hold and return the evidence that it did. Raises InjectionFailed."""
+        """Make the fault take hold and return the evidence that it did. Raises InjectionFailed.
+
+        `since_ns` in the evidence is the time from which it held; what proves that was seen later.
+        """
 
     def heal(self, strike: Strike) -> dict[str, Any]:
-        """Undo it and return the evidence. Must work after a failed or half-done `inject`, and when called twice."""
+        """Undo it and return the evidence, with `since_ns` if that was before this returns.
+
+        Must work after a failed or half-done `inject`, when called twice, and when the run was asked to end.
+        """

@@ -1,0 +1,102 @@
+"""Random mixtures: a list of kinds, one every so often, turned into planned faults before anything runs.
+
+A pure function of the stream. Within a mixture each fault ends before the next one begins, so two of them never hold
+the same shard; and the last one leaves time to recover before the run ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nemeses import validate_options
+from nemeses.fault import PlannedFault
+from nemeses.stream import Stream
+
+RECOVERY_MS = 500
+"""Between the end of one fault and the beginning of the next."""
+MARGIN_MS = 1_000
+"""Between the end of the last fault and the end of the run."""
+SHORTEST_MS = 200
+"""A fault with less room than this is left out."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What chance may choose from for one kind."""
+
+    targets: Sequence[str]
+    for_ms: tuple[int, int]
+    """The shortest and the longest that it holds."""
+    options: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """The values of each option to draw from."""
+
+
+_ONE = ("a primary", "a primary", "a replica")
+TABLE: dict[str, Mix] = {
+    "kill": Mix(_ONE, (500, 4_000)),
+    "terminate": Mix(_ONE, (500, 4_000)),
+    "restart": Mix(_ONE, (200, 500), {"down_ms": (0, 0, 300)}),
+    "pause": Mix(_ONE, (200, 4_000)),
+    "partition": Mix(
+        ("a primary", "a primary", "a replica", "minority"),
+        (500, 4_000),
+        {"shape": ("isolate", "isolate", "halves", "ring", "bridge", "one-way-in", "one-way-out", "bus")},
+    ),
+    "loss": Mix(_ONE, (1_000, 4_000), {"percent": (0.1, 0.2, 0.3)}),
+    "failover": Mix(("a primary",), (200, 500), {"mode": ("graceful", "graceful", "force", "takeover")}),
+    "migrate": Mix(("a primary",), (200, 1_000), {"method": ("auto", "classic"), "slots": (1, 3, 8)}),
+    "migrate-crash": Mix(("a primary",), (1_000, 4_000), {"victim": ("source", "target"), "fix": (True,)}),
+}
+"""By kind. A mixture mends the migrations that it crashed: what is left open would spoil every fault after it."""
+
+
+def expand(
+    kinds: Sequence[str],
+    every_ms: int,
+    duration_ms: int,
+    draw: Stream,
+    *,
+    first_number: int = 0,
+    taken: Iterable[PlannedFault] = (),
+) -> list[PlannedFault]:
+    """Faults of `kinds`, one in each stretch of `every_ms` from the second one on, numbered from `first_number`.
+
+    A fault that would meet one of `taken` (planned otherwise) is left out. Numbers drawn for one stretch do not
+    depend on the others. Raises ValueError for a kind that no mixture knows.
+    """
+    for kind in kinds:
+        validate_options(kind, {})
+    faults: list[PlannedFault] = []
+    busy = list(taken)
+    for begin_ms in range(every_ms, duration_ms, every_ms):
+        own = Stream(draw.bits())
+        latest_ms = min(begin_ms + every_ms - RECOVERY_MS, duration_ms - MARGIN_MS)
+        fault = _one(kinds, begin_ms, latest_ms, own, first_number + len(faults))
+        if fault is not None and not any(_meet(fault, other) for other in busy):
+            faults.append(fault)
+    return faults
+
+
+def _one(kinds: Sequence[str], begin_ms: int, latest_ms: int, draw: Stream, number: int) -> PlannedFault | None:
+    """A fault that lies between two times, or None where there is no room for one."""
+    kind = draw.choice(kinds)
+    mix = TABLE[kind]
+    room_ms = latest_ms - begin_ms
+    shortest, longest = min(mix.for_ms[0], room_ms), min(mix.for_ms[1], room_ms)
+    if shortest < SHORTEST_MS:
+        return None
+    for_ms = draw.between(shortest, longest)
+    at_ms = draw.between(begin_ms, latest_ms - for_ms)
+    given = {name: draw.choice(values) for name, values in mix.options.items()}
+    return PlannedFault(
+        number, kind, draw.choice(mix.targets), at_ms, for_ms, draw.bits(), validate_options(kind, given)
+    )
+
+
+def _meet(fault: PlannedFault, other: PlannedFault) -> bool:
+    return (
+        fault.at_ms < other.at_ms + other.for_ms + RECOVERY_MS
+        and other.at_ms < fault.at_ms + fault.for_ms + RECOVERY_MS
+    )

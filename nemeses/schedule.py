@@ -1,0 +1,143 @@
+"""A fault in time: each planned fault waits for its hour, strikes, is verified, and is undone after its length.
+
+Every fault runs in a thread of its own, so a slow one delays nobody. Whatever happens between, a fault that was
+begun is healed: after a failure, after any exception, and at once when the run is asked to end.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from nemeses import FAULTS
+from nemeses.fault import ExecutedFault, Fault, PlannedFault, Strike
+from nemeses.stream import Stream
+from nemeses.system import InjectionFailed, Interrupted, System
+from nemeses.targets import Survey, parse, pick
+
+Emit = Callable[[str, dict[str, Any]], None]
+"""`emit(kind, value)` writes one event of the nemesis into the history; see `run`."""
+
+
+def run(
+    system: System,
+    planned: Sequence[PlannedFault],
+    clients: int,
+    emit: Emit,
+    faults: Mapping[str, Fault] = FAULTS,
+) -> list[ExecutedFault]:
+    """Carry out the planned faults and return what became of each, in the order of the plan.
+
+    `emit` is never called by two threads at once. Values of events are `{"fault", "phase", "nodes", "roles", ...}`;
+    those of `inject` and `heal` have `since_ns`: the fault held from then on (or no longer), and was only seen to by
+    now, so that is the time to stamp the event with. An interrupt ends faults early and is no error of theirs.
+    """
+    lock = threading.Lock()
+
+    def alone(kind: str, value: dict[str, Any]) -> None:
+        with lock:
+            emit(kind, value)
+
+    runs = [_Run(system, fault, clients, alone, faults[fault.kind]) for fault in planned]
+    threads = [threading.Thread(target=each.go, name=f"fault-{each.planned.number}") for each in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for each in runs:
+        each.finish()
+    return [each.executed for each in runs]
+
+
+class _Run:
+    """One planned fault from waiting to healed."""
+
+    def __init__(self, system: System, planned: PlannedFault, clients: int, emit: Emit, fault: Fault) -> None:
+        self.system = system
+        self.planned = planned
+        self.fault = fault
+        self.executed = ExecutedFault(planned.number, planned.kind, planned.target, [], {})
+        self._emit = emit
+        self._strike = Strike(system, planned, [], clients, Stream(planned.seed), self._note)
+        self._unhealed = False
+        """Whether something may have been done to the system that is not undone yet."""
+        self._errors: dict[str, str] = {}
+
+    def go(self) -> None:
+        try:
+            self.system.sleep_until(self.planned.at_ms * 1_000_000)
+            self._inject()
+            self.system.sleep_until(self._began_ns() + self.planned.for_ms * 1_000_000)
+        except Interrupted:
+            if self._unhealed and self.executed.injected_ns is None:
+                self._tell(
+                    "failed", during="inject", error="the run was asked to end before the effect of the fault was seen"
+                )
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the fault is healed
+            self._fail("inject", error)
+        finally:
+            if self._unhealed:
+                self._heal()
+
+    def finish(self) -> None:
+        """Heal again what could not be healed: one fault can stand in the way of undoing another."""
+        if self._unhealed:
+            self._heal()
+        self.executed.error = next(iter(self._errors.values()), None)
+
+    def _inject(self) -> None:
+        missing = self.fault.requires - self.system.capabilities
+        if missing:
+            raise InjectionFailed(f"this deployment cannot do {self.fault.kind}: it lacks {', '.join(sorted(missing))}")
+        survey = Survey.take(self.system)
+        nodes = pick(survey, self.system.nodes, parse(self.planned.target), self._strike.draw)
+        self._strike.nodes.extend(nodes)
+        self.executed.nodes = self._strike.nodes
+        self.executed.roles = {node: survey.role(node) for node in nodes}
+        self._unhealed = True
+        self.executed.evidence = {"inject": self.fault.inject(self._strike)}
+        self.executed.injected_ns = self._began_ns()
+        evidence = self.executed.evidence["inject"]
+        self._tell("inject", **self.planned.options, since_ns=self.executed.injected_ns, evidence=evidence)
+
+    def _heal(self) -> None:
+        try:
+            evidence = self._heal_through()
+        except Exception as error:  # noqa: BLE001 - the others must be healed all the same
+            self._fail("heal", error)
+            return
+        self._unhealed = False
+        self._errors.pop("heal", None)
+        self.executed.healed_ns = evidence.get("since_ns", self.system.now_ns())
+        self.executed.evidence["heal"] = evidence
+        self._tell("heal", since_ns=self.executed.healed_ns, evidence=evidence)
+
+    def _heal_through(self) -> dict[str, Any]:
+        """Heal although the run was asked to end: what was started before a wait was cut short is found done then."""
+        for _ in range(2):
+            with suppress(Interrupted):
+                return self.fault.heal(self._strike)
+        return self.fault.heal(self._strike)
+
+    def _began_ns(self) -> int:
+        since: int = self._strike.state.get("since_ns", self.system.now_ns())
+        return since
+
+    def _fail(self, during: str, error: Exception) -> None:
+        self._errors[during] = str(error) or type(error).__name__
+        self._tell("failed", during=during, error=self._errors[during])
+
+    def _note(self, step: str, value: Mapping[str, Any]) -> None:
+        self._emit(self.planned.kind, {"fault": self.planned.number, "phase": "step", "step": step, **value})
+
+    def _tell(self, phase: str, **more: Any) -> None:
+        value = {
+            "fault": self.planned.number,
+            "phase": phase,
+            "nodes": list(self.executed.nodes),
+            "roles": dict(self.executed.roles),
+            "clients": list(self._strike.state.get("clients", [])),
+        }
+        self._emit(self.planned.kind, value | more)
