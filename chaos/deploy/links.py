@@ -1,0 +1,210 @@
+"""Links cut in the kernel: policy routing rules, by netlink alone, in the run's own network namespace.
+
+What A sends to B dies at a rule `from A to B blackhole` that is looked up before the table of local addresses. To
+make that possible the rule of the `local` table, which stands at priority 0, moves to `LOCAL`.
+
+A trap: to a server whose connect fails at once (as a blackholed one does) `bind-source-addr` is only a wish; it
+tries again without binding, from 127.0.0.1, straight through the partition. The server's MIGRATE never binds at all,
+so 127.0.0.1 cannot be shut out altogether. Therefore the bus ports are closed to 127.0.0.1 from the start, and a cut
+between two nodes also closes both of them to what is unbound, in the same direction and on the same ports.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import Literal, NamedTuple, Protocol
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from nemeses.system import InjectionFailed, Port
+
+UNBOUND = "127.0.0.1"
+"""The source address of a connection that did not bind one."""
+CUTS = 50
+"""Priority of the rules of cuts: the smaller, the earlier."""
+ALWAYS = 40
+"""Priority of the rules that stand from the start; a number of its own, for the kernel refuses a rule twice."""
+LOCAL = 100
+"""Priority that the rule of the `local` table moves to."""
+_LOCAL_TABLE = 255
+_TCP = 6
+
+
+class Endpoint(NamedTuple):
+    """An end of a link: a node, or a client (which listens on no port)."""
+
+    address: str
+    data: int | None = None
+    bus: int | None = None
+
+    @property
+    def is_node(self) -> bool:
+        """Whether it listens, and so may be dialled."""
+        return self.data is not None
+
+    def port(self, port: Literal["data", "bus"]) -> int | None:
+        """The port that it listens on for this kind of connections."""
+        return self.data if port == "data" else self.bus
+
+
+class LinkLayer(Protocol):
+    """How a deployment cuts links; see `nemeses.system.Links`."""
+
+    def cut(self, sources: Collection[str], destinations: Collection[str], port: Port) -> str:
+        """Drop what `sources` send to `destinations`, and return a handle."""
+
+    def heal(self, handle: str) -> None:
+        """Undo one cut; without effect when it was already undone."""
+
+    def heal_all(self) -> None:
+        """Undo all cuts."""
+
+    def close(self) -> None:
+        """Undo all cuts and give back what was taken."""
+
+
+class Rule(NamedTuple):
+    """What is dropped: packets by address, and by TCP port where one is given."""
+
+    source: str
+    destination: str
+    source_port: int | None = None
+    destination_port: int | None = None
+
+
+def endpoints(names: Iterable[str], known: Mapping[str, Endpoint]) -> list[Endpoint]:
+    """The endpoints with these names. Raises InjectionFailed for one that the run does not have."""
+    try:
+        return [known[name] for name in names]
+    except KeyError as error:
+        raise InjectionFailed(f"there is no node or client {error} whose links could be cut") from error
+
+
+def rules_for(source: Endpoint, destination: Endpoint, port: Port) -> set[Rule]:
+    """The rules that drop what `source` sends to `destination`; none for an endpoint and itself."""
+    if source == destination:
+        return set()
+    pairs = [(source.address, destination.address)]
+    if source.is_node and destination.is_node:
+        pairs += [(UNBOUND, destination.address), (source.address, UNBOUND)]
+    return {rule for pair in pairs for rule in _between(*pair, source, destination, port)}
+
+
+def _between(from_: str, to: str, source: Endpoint, destination: Endpoint, port: Port) -> Iterable[Rule]:
+    if port == "all":
+        yield Rule(from_, to)
+        return
+    if (dialled := destination.port(port)) is not None:
+        yield Rule(from_, to, destination_port=dialled)
+    if (answering := source.port(port)) is not None:
+        yield Rule(from_, to, source_port=answering)
+
+
+class Rules:
+    """Which rules stand, when cuts add up and are undone in any order. Knows nothing of the kernel."""
+
+    def __init__(self) -> None:
+        self.cuts: dict[str, set[Rule]] = {}
+        self._uses: Counter[Rule] = Counter()
+        self._made = 0
+
+    def add(self, rules: set[Rule]) -> tuple[str, set[Rule]]:
+        """Note a cut; returns its handle and the rules that were not there yet."""
+        self._made += 1
+        handle = f"cut-{self._made}"
+        self.cuts[handle] = rules
+        self._uses.update(rules)
+        return handle, {rule for rule in rules if self._uses[rule] == 1}
+
+    def remove(self, handle: str) -> set[Rule]:
+        """Forget a cut; returns the rules that no other cut needs. Empty for a handle that is not there."""
+        rules = self.cuts.pop(handle, set())
+        self._uses.subtract(rules)
+        return {rule for rule in rules if self._uses[rule] == 0}
+
+
+class KernelLinks:
+    """Cuts links between endpoints by name, in the network namespace of this process (see `namespace.entered`)."""
+
+    def __init__(self, known: Mapping[str, Endpoint]) -> None:
+        """Make room for rules and close the bus ports to unbound connections.
+
+        Raises OSError when the kernel has no policy routing or does not let this process change it.
+        """
+        self._known = known
+        self._rules = Rules()
+        self._lock = threading.Lock()
+        nodes = [endpoint for endpoint in known.values() if endpoint.is_node]
+        try:
+            _make_room()
+            self._always = {Rule(UNBOUND, node.address, destination_port=node.bus) for node in nodes}
+            _change("add", self._always, ALWAYS)
+        except NetlinkError as error:
+            raise OSError(error.code, f"the kernel refuses policy routing: {error}") from error
+
+    def cut(self, sources: Collection[str], destinations: Collection[str], port: Port) -> str:
+        """See `LinkLayer`. About 1 ms a rule; raises InjectionFailed when the kernel refuses one."""
+        pairs = [(s, d) for s in endpoints(sources, self._known) for d in endpoints(destinations, self._known)]
+        wanted = {rule for source, destination in pairs for rule in rules_for(source, destination, port)}
+        if not wanted:
+            raise InjectionFailed(f"a cut from {sorted(sources)} to {sorted(destinations)} cuts no link")
+        with self._lock:
+            handle, new = self._rules.add(wanted)
+            try:
+                _change("add", new)
+            except NetlinkError as error:
+                self._rules.remove(handle)
+                raise InjectionFailed(f"the kernel refuses a rule: {error}") from error
+        return handle
+
+    def heal(self, handle: str) -> None:
+        """See `LinkLayer`."""
+        with self._lock:
+            _change("del", self._rules.remove(handle))
+
+    def heal_all(self) -> None:
+        """See `LinkLayer`."""
+        for handle in list(self._rules.cuts):
+            self.heal(handle)
+
+    def close(self) -> None:
+        """See `LinkLayer`."""
+        self.heal_all()
+        _change("del", self._always, ALWAYS)
+
+
+def _make_room() -> None:
+    """Move the rule of the `local` table, unless an earlier deployment in this namespace did."""
+    with IPRoute() as kernel:
+        for command, priority, done in (("add", LOCAL, errno.EEXIST), ("del", 0, errno.ENOENT)):
+            try:
+                kernel.rule(command, table=_LOCAL_TABLE, priority=priority)
+            except NetlinkError as error:
+                if error.code != done:
+                    raise
+
+
+def _change(command: Literal["add", "del"], rules: Iterable[Rule], priority: int = CUTS) -> None:
+    """Add or delete rules: all of them or, when the kernel refuses one (NetlinkError), none."""
+    done: list[Rule] = []
+    with IPRoute() as kernel:  # a socket of its own each time: pyroute2's are bound to the thread that opened them
+        try:
+            for rule in rules:
+                kernel.rule(command, priority=priority, action="blackhole", **_selector(rule))
+                done.append(rule)
+        except NetlinkError:
+            for rule in done if command == "add" else ():
+                kernel.rule("del", priority=priority, action="blackhole", **_selector(rule))
+            raise
+
+
+def _selector(rule: Rule) -> dict[str, str | int]:
+    selector: dict[str, str | int] = {"src": f"{rule.source}/32", "dst": f"{rule.destination}/32"}
+    for name, port in (("sport_range", rule.source_port), ("dport_range", rule.destination_port)):
+        if port is not None:
+            selector |= {name: f"{port}:{port}", "ip_proto": _TCP}
+    return selector

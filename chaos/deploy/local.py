@@ -1,0 +1,297 @@
+"""The deployment `local`: server processes on this machine, one loopback address each.
+
+In a network namespace of the run's own (`namespace.entered`) links are cut in the kernel; elsewhere a proxy stands
+between the nodes. Which of the two is in `isolation`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from chaos.deploy import namespace
+from chaos.deploy.addresses import BUS_PORT, DATA_PORT, Addresses
+from chaos.deploy.clock import Clock
+from chaos.deploy.control import Control
+from chaos.deploy.links import Endpoint, KernelLinks, LinkLayer
+from chaos.deploy.processes import Process, Spawner
+from chaos.deploy.servers import Server
+from chaos.errors import ServerError
+from nemeses.system import Node, Port, ReplyError, Unreachable, WaitTimeout
+
+CAPABILITIES = frozenset({"kill", "pause", "links", "loseable"})
+"""What every local deployment can do; `loseable`: a node can be restarted without its data."""
+Isolation = Literal["network namespace", "proxy"]
+START_TIMEOUT_MS = 20_000
+END_TIMEOUT_S = 30
+"""A server may wait `shutdown-timeout` (10 s) for its replicas before it obeys SIGTERM."""
+
+DEFAULTS: Mapping[str, str] = {
+    "cluster-enabled": "yes",
+    "cluster-node-timeout": "1000",
+    "cluster-allow-replica-migration": "no",
+    "repl-diskless-sync-delay": "0",
+    "repl-ping-replica-period": "1",
+    "protected-mode": "no",
+    "enable-debug-command": "yes",
+    "save": "",
+    "appendonly": "no",
+}
+"""Directives of every node unless the scenario sets them. Persistence is stated always: its absence decides what a
+restarted node still has."""
+
+OURS = frozenset({"port", "bind", "bind-source-addr", "dir", "daemonize", "logfile", "pidfile", "cluster-announce-ip"})
+"""Directives that this deployment decides."""
+
+_CONFIG_ERROR = re.compile(r"^>>> '?(?P<line>.*?)'?\n(?P<reason>.+)$", re.MULTILINE)
+_DATA = ("appendonlydir", "*.aof", "*.rdb")
+
+
+class LocalDeployment(Clock):
+    """Implements `System`, `Kill`, `Pause` and `Links` of `nemeses.system`. Nodes are `n1` to `nN`."""
+
+    def __init__(
+        self,
+        server: Server,
+        count: int,
+        config: Mapping[str, Any],
+        directory: Path,
+        *,
+        began_ns: int,
+        clients: int,
+        isolation: Isolation | None = None,
+    ) -> None:
+        """Prepare nodes, their directories and links; nothing is started.
+
+        `config` maps directives to values (booleans are `yes` and `no`); `directory` is for data and logs and is made.
+        `began_ns` is `time.monotonic_ns()` at the begin of the run; `clients` is how many clients (`c0`, ...) the run
+        has. `isolation` is found out unless given. Raises ServerError for a directive that is not the user's to set.
+        """
+        super().__init__(began_ns)
+        self.server = server
+        self.directory = directory.absolute()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._ends = contextlib.ExitStack()
+        self._numbers = {f"n{number}": number for number in range(1, count + 1)}
+        self._clients = clients
+        self.isolation: Isolation
+        self._addresses: Addresses
+        self._links: LinkLayer
+        if isolation == "proxy" or not (namespace.entered() and self._in_namespace()):
+            self._behind_proxy()
+        self.nodes: Mapping[str, Node] = {
+            name: Node(name, self._dialled(number), DATA_PORT, BUS_PORT) for name, number in self._numbers.items()
+        }
+        self._names = {(node.host, node.port): name for name, node in self.nodes.items()}
+        self._names |= {(self._addresses.node(number), DATA_PORT): name for name, number in self._numbers.items()}
+        self._control = Control(
+            lambda node: (self._addresses.node(self._numbers[node]), DATA_PORT), self._addresses.controller
+        )
+        self._spawner = Spawner(self.directory)
+        self._processes = {name: self._process(name, config) for name in self.nodes}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_all()
+
+    # Life of the whole
+
+    def start_all(self) -> None:
+        """Start all nodes at once; returns when each answers. Raises ServerError with the server's own words."""
+        for process in self._processes.values():
+            self._spawn(process)
+        for name in self._processes:
+            self.wait(f"{name} answers after its start", self._answers(name), START_TIMEOUT_MS)
+
+    def stop_all(self) -> None:
+        """SIGKILL every server, undo every cut and give everything back. May be called twice."""
+        for process in self._processes.values():
+            process.end(signal.SIGKILL, END_TIMEOUT_S)
+        self._spawner.close()
+        self._control.close()
+        self._ends.close()
+
+    def collect_logs(self, target: Path) -> None:
+        """Copy each node's log, its configuration file and its nodes.conf into `target`, which is made."""
+        target.mkdir(parents=True, exist_ok=True)
+        for name, process in self._processes.items():
+            for file, suffix in (("server.log", "log"), ("server.conf", "conf"), ("nodes.conf", "nodes.conf")):
+                if (process.directory / file).exists():
+                    shutil.copyfile(process.directory / file, target / f"{name}.{suffix}")
+
+    # System
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What this deployment can do; see `CAPABILITIES`."""
+        return CAPABILITIES
+
+    def call(self, node: str, *arguments: str | bytes | int, timeout_ms: int = 1_000) -> Any:
+        """See `System.call`. Goes straight to the node from an address of the controller's own."""
+        return self._control.call(node, *arguments, timeout_ms=timeout_ms)
+
+    def client_address(self, client: int) -> str:
+        """What client number `client` (from 0) binds before it connects, so that cuts can tell it apart."""
+        return self._addresses.client(client)
+
+    def translate(self, host: str, port: int) -> str | None:
+        """Name of the node that goes by this address in redirections and slot maps; None for a stranger."""
+        return self._names.get((host, port))
+
+    # Kill
+
+    def kill(self, node: str) -> None:
+        """See `Kill.kill`."""
+        self._processes[node].end(signal.SIGKILL, END_TIMEOUT_S)
+
+    def terminate(self, node: str) -> None:
+        """See `Kill.terminate`. Raises WaitTimeout when the server does not obey."""
+        try:
+            self._processes[node].end(signal.SIGTERM, END_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            raise WaitTimeout(f"{node} did not end within {END_TIMEOUT_S} s of SIGTERM") from error
+
+    def start(self, node: str, *, keep_data: bool = True) -> None:
+        """See `Kill.start`. Raises ServerError when it ends again at once."""
+        process = self._processes[node]
+        if not keep_data and not process.running:
+            _remove_data(process.directory)
+        self._spawn(process)
+        self.wait_anyway(f"{node} answers after its start", self._answers(node), START_TIMEOUT_MS)
+
+    def running(self, node: str) -> bool:
+        """See `Kill.running`."""
+        return self._processes[node].running
+
+    def revive_all(self) -> None:
+        """Undo every fault that could still hold: open links, continue what is paused, start what is dead."""
+        self.heal_all()
+        for node in self.nodes:
+            if self.running(node):
+                self.resume(node)
+            else:
+                self.start(node)
+
+    # Pause
+
+    def pause(self, node: str) -> None:
+        """See `Pause.pause`. Raises Unreachable when there is no process."""
+        process = self._processes[node]
+        try:
+            process.signal(signal.SIGSTOP)
+        except ProcessLookupError as error:
+            raise Unreachable(str(error)) from error
+        self.wait_anyway(f"{node} stops", lambda: process.stopped)
+
+    def resume(self, node: str) -> None:
+        """See `Pause.resume`."""
+        process = self._processes[node]
+        with contextlib.suppress(ProcessLookupError):
+            process.signal(signal.SIGCONT)
+        self.wait_anyway(f"{node} goes on", lambda: process.continued)
+
+    def paused(self, node: str) -> bool:
+        """See `Pause.paused`."""
+        return self._processes[node].stopped
+
+    # Links
+
+    def cut(self, sources: Collection[str], destinations: Collection[str], *, port: Port = "all") -> str:
+        """See `Links.cut`."""
+        return self._links.cut(sources, destinations, port)
+
+    def heal(self, handle: str) -> None:
+        """See `Links.heal`."""
+        self._links.heal(handle)
+
+    def heal_all(self) -> None:
+        """See `Links.heal_all`."""
+        self._links.heal_all()
+
+    # How it is made
+
+    def _in_namespace(self) -> bool:
+        """Whether links can be cut in the kernel; then it is set up for that."""
+        namespace.prepare()
+        addresses = Addresses("127.0")
+        try:
+            links = KernelLinks(self._endpoints(addresses))
+        except OSError:
+            return False
+        self._ends.callback(links.close)
+        self.isolation, self._addresses, self._links = "network namespace", addresses, links
+        return True
+
+    def _behind_proxy(self) -> None:
+        raise ServerError("the proxy is not there yet")
+
+    def _endpoints(self, addresses: Addresses) -> dict[str, Endpoint]:
+        nodes = {name: Endpoint(addresses.node(n), DATA_PORT, BUS_PORT) for name, n in self._numbers.items()}
+        return nodes | {f"c{client}": Endpoint(addresses.client(client)) for client in range(self._clients)}
+
+    def _dialled(self, number: int) -> str:
+        """Where clients and other nodes reach a node."""
+        return self._addresses.announced(number) if self.isolation == "proxy" else self._addresses.node(number)
+
+    def _process(self, name: str, config: Mapping[str, Any]) -> Process:
+        own = self._addresses.node(self._numbers[name])
+        ours = {"port": str(DATA_PORT), "bind": own, "bind-source-addr": own}
+        if self.isolation == "proxy":
+            ours["cluster-announce-ip"] = self._dialled(self._numbers[name])
+        if taken := sorted(OURS.intersection(config)):
+            raise ServerError(f"config sets {taken[0]!r}, which the local deployment decides: leave it out")
+        directory = self.directory / name
+        directory.mkdir(exist_ok=True)
+        (directory / "server.conf").write_text(configuration({**DEFAULTS, **config, **ours}))
+        return Process(name, [str(self.server.path), "server.conf"], directory, self._spawner)
+
+    def _spawn(self, process: Process) -> None:
+        try:
+            process.spawn()
+        except OSError as error:
+            raise ServerError(f"{process.name}: {self.server.path} cannot be started: {error}") from error
+
+    def _answers(self, node: str) -> Callable[[], bool]:
+        process = self._processes[node]
+
+        def answers() -> bool:
+            if process.status is not None:
+                raise ServerError(f"{node} did not start: {last_words(process.log)} (log: {process.log})")
+            try:
+                return bool(self.call(node, "PING") == b"PONG")
+            except ReplyError as error:
+                return str(error).startswith("LOADING")
+
+        return answers
+
+
+def configuration(directives: Mapping[str, Any]) -> str:
+    """A configuration file. Values stand as redis.conf has them; booleans become yes and no, an empty one quotes."""
+    texts = {True: "yes", False: "no", "": '""'}
+    return "".join(
+        f"{name} {texts.get(value, value) if isinstance(value, bool | str) else value}\n"
+        for name, value in directives.items()
+    )
+
+
+def last_words(log: Path) -> str:
+    """Why a server ended, in its own words: the directive that it refused, or the last lines of its log."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    refused = list(_CONFIG_ERROR.finditer(text))
+    if refused:
+        return f"it refuses the directive {refused[-1]['line']!r}: {refused[-1]['reason']}"
+    return " | ".join(text.strip().splitlines()[-3:]) or "it said nothing"
+
+
+def _remove_data(directory: Path) -> None:
+    for pattern in _DATA:
+        for path in directory.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,130 @@
+"""When a cluster is at rest: what it then holds is what it will keep.
+
+At rest: no connection of the run's clients is left on any node (what was in a socket's buffer has run or never will),
+all nodes answer and know each other as well, all agree who serves what, no slot is open, and every replica has all
+that its primary has. A replica that says its link is up may still lack thousands of keys: only offsets tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from nemeses.system import System, Unreachable, WaitTimeout
+from nemeses.view import View
+
+CLIENT_PREFIX = "cq-"
+"""What the names of connections (CLIENT SETNAME) of the run's clients begin with."""
+OPEN_SLOTS_MS = 3_000
+"""How long slots may keep convergence waiting by being open; a crashed migration leaves them open for ever."""
+
+Check = Callable[[System, dict[str, View]], str | None]
+"""Says what keeps the cluster from being at rest, or None; gets each node's view."""
+
+
+def converge(system: System, deadline_ms: int, client_prefix: str = CLIENT_PREFIX) -> str | None:
+    """Wait until the cluster is at rest, so that what it then holds decides durability. Does not raise for it.
+
+    Open slots are waited for only as long as somebody may still close them. Returns None, or why it was not at rest
+    within `deadline_ms` from now. Raises Interrupted when the run is asked to end.
+    """
+    closing = system.now_ns() + min(OPEN_SLOTS_MS, deadline_ms // 2) * 1_000_000
+
+    def no_open_slots(system: System, views: dict[str, View]) -> str | None:
+        return None if system.now_ns() >= closing else _open_slots(views)
+
+    def no_clients(system: System, _: dict[str, View]) -> str | None:
+        return _clients_left(system, client_prefix)
+
+    try:
+        await_all(system, "the cluster comes to rest", (no_clients, *SETTLED, no_open_slots), deadline_ms)
+    except WaitTimeout as error:
+        return str(error)
+    return None
+
+
+def info(system: System, node: str, section: str, timeout_ms: int = 1_000) -> dict[str, str]:
+    """A section of INFO, or with section `cluster-info` the reply of CLUSTER INFO, as a table."""
+    command = ("CLUSTER", "INFO") if section == "cluster-info" else ("INFO", section)
+    lines = system.call(node, *command, timeout_ms=timeout_ms).decode().splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def await_all(system: System, what: str, checks: Iterable[Check], timeout_ms: int) -> None:
+    """Wait until no check objects. Raises WaitTimeout, which quotes the objection that was left, and Interrupted."""
+    wanted = list(checks)
+
+    def at_rest() -> bool:
+        views = {name: View.fetch(system, name) for name in system.nodes}
+        objection = next((said for check in wanted if (said := check(system, views))), None)
+        if objection:
+            raise Unreachable(objection)  # "not yet", and quoted when time is up
+        return True
+
+    system.wait(what, at_rest, timeout_ms)
+
+
+def _knows_all_well(system: System, views: dict[str, View]) -> str | None:
+    for name, view in views.items():
+        for other in system.nodes:
+            if not view.knows(other):
+                return f"{name} does not know {other}"
+            row = view.row(other)
+            if row.failing or not row.link_up or "handshake" in row.flags:
+                return f"{name} has no good link to {other} (flags {','.join(sorted(row.flags))})"
+    return None
+
+
+def _serves(system: System, views: dict[str, View]) -> str | None:
+    for name in views:
+        state = info(system, name, "cluster-info").get("cluster_state")
+        if state != "ok":
+            return f"cluster_state of {name} is {state}"
+    return None
+
+
+def _agree(_: System, views: dict[str, View]) -> str | None:
+    (first, view), *others = views.items()
+    for name, other in others:
+        if other.owners() != view.owners():
+            return f"{first} and {name} disagree about who serves which slots"
+    return None
+
+
+def _caught_up(system: System, views: dict[str, View]) -> str | None:
+    """Each replica is linked to its primary, in the same history, and has at least what that had a moment before."""
+    for name, view in views.items():
+        primary = view.myself.primary
+        if primary is None:
+            continue
+        if primary not in views or not views[primary].myself.is_primary:
+            return f"{name} replicates {primary}, which is no primary"
+        theirs = info(system, primary, "replication")  # first: its offset may only grow until the replica is asked
+        ours = info(system, name, "replication")
+        if ours.get("master_link_status") != "up":
+            return f"{name} is not linked to its primary {primary}"
+        if ours.get("master_replid") != theirs.get("master_replid"):
+            return f"{name} follows another history than its primary {primary}"
+        lag = int(theirs["master_repl_offset"]) - int(ours.get("slave_repl_offset", 0))
+        if lag > 0:
+            return f"{name} is {lag} bytes behind its primary {primary}"
+    return None
+
+
+def _open_slots(views: dict[str, View]) -> str | None:
+    for name, view in views.items():
+        if slots := sorted([*view.myself.importing, *view.myself.migrating]):
+            return f"{len(slots)} slots are open on {name}, the first is {slots[0]}"
+    return None
+
+
+def _clients_left(system: System, prefix: str) -> str | None:
+    for name in system.nodes:
+        lines = system.call(name, "CLIENT", "LIST").decode(errors="replace").splitlines()
+        left = sum(f" name={prefix}" in line for line in lines)
+        if left:
+            return f"{left} connections of clients are left on {name}"
+    return None
+
+
+SETTLED: tuple[Check, ...] = (_knows_all_well, _agree, _serves, _caught_up)
+"""The checks of a cluster that nobody is using."""
