@@ -9,12 +9,19 @@ from chaos.result import ClaimResult, Result
 from checkers.finding import Anomaly, Finding, Verdict
 
 
+class Undecided(AssertionError):
+    """A count was asked for that the run cannot give: the message says which checker could not decide, and why.
+
+    It fails the test that asks. Look at the reason: usually a larger budget, a longer run or a healthy machine helps.
+    """
+
+
 @dataclass(frozen=True, repr=False)
 class RunResult:
     """A finished run and its verdict.
 
-    A count of 0 means that none was found; whether enough was checked to mean something stands in `findings`, and a
-    claim whose finding is unknown makes `claims_verdict` `unknown`.
+    `lost_writes`, `stale_reads` and `torn_reads` raise Undecided rather than say 0 when none was found but not
+    everything could be decided.
     """
 
     run_dir: Path
@@ -56,17 +63,26 @@ class RunResult:
     @property
     def lost_writes(self) -> int:
         """Acknowledged writes that were gone after everything had healed and converged."""
-        return self.result.count("lost-write")
+        return self._decided("lost_writes", "lost-write")
 
     @property
     def stale_reads(self) -> int:
         """Reads that returned a value which an acknowledged write had replaced before they began."""
-        return self.result.count("stale-read")
+        return self._decided("stale_reads", "stale-read")
 
     @property
     def torn_reads(self) -> int:
         """Reads that saw one part of an atomic write of several keys and not the other."""
-        return self.result.count("torn-read")
+        return self._decided("torn_reads", "torn-read")
+
+    def _decided(self, name: str, kind: str) -> int:
+        """The count, if a claim of `name: 0` would be decided; the rule of claims is the rule here."""
+        from chaos.claims import judge, parse_claim
+
+        claim = judge([parse_claim(name, 0)], self.findings)[1][0]
+        if claim.holds is None:
+            raise Undecided(f"{name} cannot be counted: {claim.reason}")
+        return self.result.count(kind)
 
     def count(self, *kinds: str) -> int:
         """How many anomalies of these kinds were found: `result.count("duplicate-write", "phantom-value")`."""
