@@ -1,0 +1,164 @@
+"""The report: its figures are those of the history, and nothing that it shows can do anything."""
+
+from __future__ import annotations
+
+import html
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sample_run import CUT, DEMOTED, HEALED, MS, TAKEOVER, Sample, sample_run
+
+from chaos.report.html import page, write_report
+from chaos.report.markup import Html, escaped, tag
+from chaos.report.series import roles, timeline
+from checkers.history import Event, from_events
+
+EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def sample() -> Sample:
+    return sample_run()
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes, and whether each is closed where it was opened."""
+
+    VOID = frozenset({"meta", "link", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.found.append((name, dict(attributes)))
+        if name not in self.VOID:
+            self.open.append(name)
+
+    def handle_endtag(self, name: str) -> None:
+        assert self.open.pop() == name
+
+
+def test_write_report_makes_one_well_formed_file_that_needs_nothing_else(sample: Sample, tmp_path: Path) -> None:
+    path = write_report(tmp_path, sample.result, sample.history, sample.executed)
+
+    text = path.read_text(encoding="utf-8")
+    elements = Elements(text)
+    assert elements.open == []
+    assert path == tmp_path / "report.html"
+    assert not {"script", "link", "img", "iframe", "object", "form"} & {name for name, _ in elements.found}
+    attributes = {name for _, given in elements.found for name in given}
+    assert not {"href", "src", "style"} & attributes
+    assert not [name for name in attributes if name.startswith("on")]
+    assert "default-src 'none'" in html.unescape(text)
+
+
+def test_the_page_tells_verdict_claims_anomalies_and_how_to_reproduce(sample: Sample) -> None:
+    lost, stale = sample.result.count("lost-write"), sample.result.count("stale-read")
+    assert lost
+    assert stale
+
+    text = html.unescape(page(sample.result, sample.history, sample.executed))
+
+    assert f"lost_writes: 0 (measured {lost}); found: {lost} lost writes and {stale} stale reads." in text
+    assert "no MSET in the history" in text
+    assert sample.result.anomalies("lost-write")[0].explanation in text
+    assert "cachequake replay runs/primary-partition-sample" in text
+    assert "valkey 9.1.2" in text
+    assert "n4 took over slots 0-5460 from n1 (epoch 7)" in text
+
+
+def test_what_came_from_a_server_a_key_or_a_file_is_text(tmp_path: Path) -> None:
+    sample = sample_run(key=EVIL)
+    sample.result.error = EVIL
+    sample.result.reproduce = EVIL
+    sample.history.header["server"] = EVIL
+    sample.history.header["nodes"][EVIL] = {}
+    sample.history.warnings.append(EVIL)
+    sample.history.context[0].value["node"] = EVIL
+    sample.executed[0].kind = EVIL
+    (tmp_path / "scenario.yaml").write_text(f"name: {EVIL}\n")
+
+    text = write_report(tmp_path, sample.result, sample.history, sample.executed).read_text()
+
+    assert html.escape(EVIL) in text
+    assert "<script" not in text
+    assert "script" not in {name for name, _ in Elements(text).found}
+
+
+def test_a_closed_tag_in_a_value_cannot_end_the_style_sheet_or_an_attribute() -> None:
+    assert tag("p", "</style>", title='" onclick="x') == '<p title="&quot; onclick=&quot;x">&lt;/style&gt;</p>'
+    assert tag("b", Html("<i></i>"), escaped("\x1b[31m<")) == "<b><i></i>\ufffd[31m&lt;</b>"
+
+
+def test_an_empty_history_still_has_a_report(sample: Sample) -> None:
+    Elements(page(sample.result, from_events([]), []))
+
+
+def test_a_report_of_a_hundred_thousand_operations_stays_below_two_megabytes(tmp_path: Path) -> None:
+    sample = sample_run(rate=1_150)
+    assert len(sample.history.operations) > 100_000
+
+    path = write_report(tmp_path, sample.result, sample.history, sample.executed)
+
+    assert path.stat().st_size < 2_000_000
+
+
+def test_throughput_counts_every_operation_of_the_load_once(sample: Sample) -> None:
+    operations = sample.history.operations
+
+    series = timeline(sample.history)
+
+    seconds = series.bucket_ns / 1e9
+    for name, code in (("fail", 0), ("ok", 1), ("info", 2)):
+        expected = int(((operations.type == code) & ~operations.final).sum())
+        assert round(series.rates[name].sum() * seconds) == expected
+
+
+def test_latency_quantiles_are_those_of_a_sort() -> None:
+    took = [5, 1, 4, 2, 3, 100]
+    events = []
+    for process, milliseconds in enumerate(took):
+        events.append(Event("invoke", "read", process, time=0, key="k0"))
+        events.append(Event("ok", "read", process, time=milliseconds * MS, key="k0", value=1))
+    events.append(Event("info", "phase", "controller", time=900 * MS, value={"phase": "stop"}))
+
+    series = timeline(from_events(events))
+
+    assert series.bucket_ns == 100 * MS
+    assert series.latency_ms["p50"][0] == 3
+    assert series.latency_ms["max"][:2].tolist() == [5, 100]
+    assert np.isnan(series.latency_ms["p99"][2:]).all()
+
+
+def test_a_failover_can_be_seen_in_the_roles(sample: Sample) -> None:
+    segments = roles(sample.history)
+
+    assert list(segments) == ["n1", "n2", "n3", "n4", "n5", "n6"]
+    assert [(part.start, part.state) for part in segments["n4"]] == [(0, "replica"), (TAKEOVER, "primary")]
+    assert [part.state for part in segments["n1"]] == ["primary", "refusing", "replica"]
+    assert segments["n1"][-1].start == DEMOTED
+
+
+def test_the_fault_is_a_band_over_the_time_it_held(sample: Sample) -> None:
+    text = page(sample.result, sample.history, sample.executed)
+
+    assert f"0 partition of n1, {CUT / 1e9:.3f} s to {HEALED / 1e9:.3f} s" in text
+
+
+def test_operations_of_an_anomaly_are_listed_with_process_node_and_outcome(sample: Sample) -> None:
+    anomaly = sample.result.anomalies("stale-read")[0]
+    operations = sample.history.operations
+    row = operations.index.tolist().index(anomaly.operations[0])
+
+    text = page(sample.result, sample.history, sample.executed)
+
+    cells = re.findall(rf"<tr><td>{anomaly.operations[0]}</td>(.*?)</tr>", text)
+    assert f"<td>p{operations.process[row]}</td>" in cells[0]
+    assert "<td>ok</td><td>n1</td>" in cells[0]

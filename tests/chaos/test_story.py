@@ -1,0 +1,156 @@
+"""The story of a run: what happened, in order, in words that the history can prove."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from sample_run import MS, sample_run
+
+from chaos.report.story import slots, story
+from checkers.finding import Anomaly, Finding, Verdict
+from checkers.history import Event, History, from_events
+from nemeses.fault import ExecutedFault
+
+
+def told(history: History, findings: dict[str, Finding] | None = None, faults: tuple[ExecutedFault, ...] = ()) -> str:
+    result = sample_run(rate=1).result
+    result.findings = findings or {}
+    return "\n".join(story(result, history, faults))
+
+
+def view(time_ms: int, node: str, role: str, **more: Any) -> Event:
+    owned = [[0, 5460]] if role == "primary" else []
+    value = {"node": node, "state": "up", "role": role, "primary": None, "epoch": 7, "slots": owned, "cluster": "ok"}
+    return Event("info", "view", "observer", time=time_ms * MS, value={**value, **more})
+
+
+def nemesis(time_ms: int, kind: str, phase: str, **more: Any) -> Event:
+    value = {"fault": 0, "phase": phase, "nodes": ["n1"], "roles": {"n1": "primary of slots 0-5460"}}
+    return Event("info", kind, "nemesis", time=time_ms * MS, value={**value, **more})
+
+
+def test_a_partition_is_told_from_its_cut_to_its_end_in_order() -> None:
+    sample = sample_run()
+
+    lines = story(sample.result, sample.history, sample.executed)
+
+    expected = [
+        "the load began",
+        r"n1 \(primary of slots 0-5460\) was cut off, with clients 0 and 1 on the same side",
+        r"first of \d+ lost writes: write \d+ of k\d+ was acknowledged by n1",
+        r"n4 took over slots 0-5460 from n1 \(epoch 7\)",
+        r"first of \d+ stale reads: read of k\d+ by n1",
+        r"n1, cut off, acknowledged its last write \(write \d+ of k\d+\), number \d+ since the cut",
+        "n1 saw the cluster as failed and stopped serving",
+        "the links of n1 were healed",
+        "n1 stepped down and follows n4",
+        "the load ended",
+        "every fault was healed",
+        "the nodes agreed about the slots and every replica had caught up",
+        "the final reads were done",
+    ]
+    assert len(lines) == len(expected)
+    for line, pattern in zip(lines, expected, strict=True):
+        assert re.search(pattern, line)
+    times = [float(line.split()[0]) for line in lines]
+    assert times == sorted(times)
+
+
+def test_the_last_acknowledged_write_of_the_cut_off_node_is_counted_from_the_history() -> None:
+    sample = sample_run()
+    lost = sample.result.count("lost-write")  # in the sample all writes behind the cut are lost
+
+    assert f"number {lost:,} since the cut" in "\n".join(story(sample.result, sample.history, sample.executed))
+
+
+def test_a_node_that_was_killed_needs_no_second_sentence_for_its_silence() -> None:
+    events = [
+        view(0, "n1", "primary"),
+        nemesis(1_000, "kill", "inject"),
+        view(1_100, "n1", "primary", state="down"),
+        nemesis(2_000, "kill", "heal"),
+    ]
+
+    text = told(from_events(events))
+
+    assert "n1 (primary of slots 0-5460) was killed" in text
+    assert "n1 was started again" in text
+    assert "did not answer" not in text
+
+
+def test_a_node_that_dies_by_itself_is_told() -> None:
+    events = [view(0, "n1", "primary"), view(1_100, "n1", "primary", state="down")]
+
+    assert "1.100 s  n1 did not answer any more" in told(from_events(events))
+
+
+def test_a_replica_takes_over_when_it_owns_slots_and_not_before() -> None:
+    events = [
+        view(0, "n1", "primary"),
+        view(0, "n4", "replica"),
+        view(1_000, "n4", "primary", slots=[]),
+        view(1_200, "n4", "primary"),
+    ]
+
+    assert "1.200 s  n4 took over slots 0-5460 from n1 (epoch 7)" in told(from_events(events))
+
+
+def test_a_primary_that_only_receives_slots_takes_nothing_over() -> None:
+    events = [view(0, "n1", "primary"), view(0, "n7", "primary", slots=[]), view(900, "n7", "primary", slots=[[0, 9]])]
+
+    assert "took over" not in told(from_events(events))
+
+
+def test_thousands_of_steps_are_one_line() -> None:
+    events = [
+        nemesis(100 + n, "migrate", "step", step="handover", slots=[[n, n]], **{"from": "n1", "to": "n2"})
+        for n in range(2_000)
+    ]
+
+    lines = told(from_events(events)).splitlines()
+
+    assert lines == ["    0.100 s  fault 0: 2,000 steps handover from n1 to n2, the last at 2.099 s"]
+
+
+def test_a_fault_that_failed_is_told_even_when_only_the_executed_plan_knows() -> None:
+    fault = ExecutedFault(3, "kill", "primary of slot 7", [], {}, error="the process is still there")
+
+    assert "fault 3: kill of primary of slot 7 failed: the process is still there" in told(
+        from_events([]), None, (fault,)
+    )
+
+
+def test_when_not_all_anomalies_are_listed_the_earliest_listed_is_not_called_the_first() -> None:
+    events = [
+        Event("invoke", "write", 0, time=0, key="k0", value=1),
+        Event("ok", "write", 0, time=5 * MS, key="k0", value=1, node="n1"),
+    ]
+    anomaly = Anomaly("lost-write", "write 1 is gone", [0])
+    finding = Finding("durability", Verdict.INVALID, None, {"lost-write": 900}, {"checked": 1}, [anomaly])
+
+    assert "0.005 s  an early one of 900 lost writes: write 1 is gone" in told(
+        from_events(events), {"durability": finding}
+    )
+
+
+def test_why_the_nodes_did_not_converge_is_told() -> None:
+    value = {"phase": "not-converged", "reason": "n5 lags 40 bytes behind"}
+    events = [Event("info", "phase", "controller", time=MS, value=value)]
+
+    assert "the nodes did not converge: n5 lags 40 bytes behind" in told(from_events(events))
+
+
+@pytest.mark.parametrize(
+    ("ranges", "words"),
+    [
+        ([[0, 5460]], "slots 0-5460"),
+        ([[7, 7]], "slot 7"),
+        ([[0, 1], [5, 5]], "slots 0-1 and 5"),
+        ([[n, n + 1] for n in range(0, 40, 4)], "20 slots in 10 ranges"),
+        ([], "no slots"),
+    ],
+)
+def test_slots_are_named_as_ranges(ranges: list[list[int]], words: str) -> None:
+    assert slots(ranges) == words
