@@ -29,7 +29,7 @@ class Append:
 
     name = "append"
     defaults: Mapping[str, Any] = {"keys": 10, "reads": 0.4, "length": 32, "wait": None}
-    checkers = ("durability",)
+    checkers: tuple[str, ...] = ("durability",)
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         chosen = {**self.defaults, **options}

@@ -24,7 +24,7 @@ class Counter:
 
     name = "counter"
     defaults: Mapping[str, Any] = {"keys": 10, "reads": 0.2, "wait": None}
-    checkers = ("durability",)
+    checkers: tuple[str, ...] = ("durability",)
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         chosen = {**self.defaults, **options}

@@ -37,7 +37,7 @@ class Multikey:
 
     name = "multikey"
     defaults: Mapping[str, Any] = {"groups": 10, "size": 3, "reads": 0.5, "cross_slot": 0.05}
-    checkers = ("multikey",)
+    checkers: tuple[str, ...] = ("multikey",)
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         chosen = {**self.defaults, **options}

@@ -22,7 +22,7 @@ class Register:
 
     name = "register"
     defaults: Mapping[str, Any] = {"keys": 50, "writes": 0.5, "wait": None}
-    checkers = ("linearizability", "staleness", "durability")
+    checkers: tuple[str, ...] = ("linearizability", "staleness", "durability")
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         chosen = {**self.defaults, **options}

@@ -25,7 +25,7 @@ class Sets:
 
     name = "set"
     defaults: Mapping[str, Any] = {"keys": 10, "reads": 0.0, "wait": None}
-    checkers = ("durability",)
+    checkers: tuple[str, ...] = ("durability",)
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         chosen = {**self.defaults, **options}

@@ -1,0 +1,113 @@
+"""A driver process: `python -m chaos.drive JOB` makes the clients of one job work and writes their history.
+
+It talks to the controller by lines. It says `ready`; it is told `go NANOSECONDS`, the reading of the monotonic clock
+at which the run begins (which may be yet to come); it then says a line of JSON every quarter of a second, the
+operations completed so far (`{"ok": 5, "fail": 0, "info": 0}`), and at last
+
+    {"done": true, "executed": {"0": 812, "1": 799}, "ok": 1598, "fail": 9, "info": 4}
+
+The end comes when the duration is over, on SIGTERM, or when standard input closes (the controller is gone). Whatever
+is under way then is still waited for, at most its timeout. SIGINT is left to the controller.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from chaos.crew import Clock, Crew
+from chaos.errors import BadInput, CachequakeError
+from chaos.job import Job, read_job
+from chaos.recorder import Recorder
+from chaos.routes import ROUTES
+
+
+def make_crew(job: Job, recorder: Recorder, clock: Clock) -> Crew:
+    """The clients of a job on real sockets. Raises BadInput for a route, workload or option that does not exist."""
+    route = ROUTES.get(job.route)
+    if route is None:
+        raise BadInput(f"unknown route {job.route!r}; there are {', '.join(ROUTES)}")
+    unknown = set(job.route_options) - set(route.options)
+    if unknown:
+        raise BadInput(f"route {job.route} has no option {unknown.pop()!r}")
+    return route.crew(job, recorder, clock)
+
+
+class RunClock:
+    """Nanoseconds since the run began, on the monotonic clock; `begin` says when that was."""
+
+    def __init__(self) -> None:
+        self.began_ns = 0
+
+    def __call__(self) -> int:
+        """The time."""
+        return time.monotonic_ns() - self.began_ns
+
+
+def drive(job: Job) -> None:
+    """Do a job, talking to the controller on standard input and output."""
+    clock = RunClock()
+    recorder = Recorder(Path(job.part))
+    crew = make_crew(job, recorder, clock)
+    _say(b"ready")
+    command = sys.stdin.readline().split()
+    if command:  # else the controller is gone already
+        if command[0] != "go" or len(command) != 2:
+            raise BadInput(f"expected `go NANOSECONDS` and was told {' '.join(command)!r}")
+        clock.began_ns = int(command[1])
+        gc.freeze()
+        crew.run(job.duration_ms * 1_000_000, _asked_to_stop(), lambda: _say_json(dict(crew.counts)))
+    _say_json({"done": True, "executed": crew.executed, **crew.counts})
+    recorder.close()
+
+
+def _asked_to_stop() -> Callable[[], bool]:
+    """What says whether SIGTERM came or standard input was closed."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+
+    def watch() -> None:
+        while sys.stdin.readline():
+            pass
+        stop.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return stop.is_set
+
+
+def _say_json(value: object) -> None:
+    _say(msgspec.json.encode(value))
+
+
+def _say(line: bytes) -> None:
+    """Write a line, unless the controller is gone: the history still has to be finished then."""
+    try:
+        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        pass
+
+
+def main() -> int:
+    """Do the job named on the command line; the exit code is that of the error, if any."""
+    parser = argparse.ArgumentParser(prog="chaos.drive", description="Drive the clients of one job.")
+    parser.add_argument("job", type=Path, help="path of the job file")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        drive(read_job(parser.parse_args().job))
+    except CachequakeError as error:
+        print(error, file=sys.stderr)
+        return 254 if isinstance(error, BadInput) else 255
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

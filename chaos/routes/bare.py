@@ -1,0 +1,468 @@
+"""Route `bare`: a router of our own that sends every command once per hop and hides nothing.
+
+A state machine per client (see `chaos.routes.machine`): zero retries, so each outcome in the history is the outcome
+of one attempt. It follows what was certainly not executed, MOVED and ASK up to `MOST_HOPS` nodes and TRYAGAIN
+`MOST_TRIES` times; everything else ends the operation, by the table in `chaos.outcomes`.
+
+What an application's client does after an error, this one does before the *next* operation: it asks another node
+for the map of the slots. And it is wary: for a second after a node did not answer, it waits only `BRIEF_NS` for a
+connection to that node (nothing is sent before the connection stands, so that is a certain `fail`). Otherwise a
+client beside a cut link would spend the whole run waiting for the far side.
+
+After an operation that failed for want of service a client pauses for `PACE_NS`, so that a dead node, which refuses
+in microseconds, does not fill the history with refusals.
+
+ASK for a transaction: ASKING holds for the next command, and a MULTI that follows keeps it until EXEC (`resetClient`
+leaves the flag alone inside MULTI), so `ASKING MULTI ... EXEC` is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, cast
+
+import hiredis
+from hiredis import ProtocolError, ReplyError
+
+from chaos.crew import Clock, MachineCrew
+from chaos.job import Job
+from chaos.operation import Command, Doubtful, Operation, Refused
+from chaos.outcomes import Outcome, classify
+from chaos.recorder import Recorder
+from chaos.routes.machine import NEVER, Effects, Link, Phase
+from chaos.routes.slotmap import Directory, SlotMap, UnknownAddress, slot_of
+from chaos.transport import SocketTransport
+from chaos.workloads import Mixture
+from checkers.history import Event
+
+MOST_HOPS = 16
+MOST_TRIES = 5
+TRYAGAIN_NS = 20_000_000
+"""Pause before an operation that met TRYAGAIN is sent again."""
+PACE_NS = 10_000_000
+DOUBT_NS = 1_000_000_000
+BRIEF_NS = 50_000_000
+
+pack_command = cast(Callable[[Command], bytes], hiredis.pack_command)
+"""redis-py's packer; its stub says that it takes one argument only."""
+ASKING = pack_command(("ASKING",))
+READONLY = pack_command(("READONLY",))
+ASK_MAP = pack_command(("CLUSTER", "SLOTS"))
+REDIRECTIONS = ("MOVED", "ASK", "TRYAGAIN")
+NO_SERVICE = ("CLUSTERDOWN", "MASTERDOWN", "LOADING", "READONLY")
+"""Replies after which the map is asked for again."""
+
+
+class TooManyHops(Exception):
+    """An operation was redirected `MOST_HOPS` times."""
+
+
+class Doing(IntEnum):
+    """What a machine is busy with."""
+
+    NOTHING = 0
+    OPERATION = 1
+    ASKING_MAP = 2
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all clients of a run have in common."""
+
+    mixture: Mixture
+    directory: Directory
+    total: int
+    """Clients of the whole run; a process number grows by this after an operation of unknown outcome."""
+    timeout_ns: int
+    interval_ns: int = 0
+    """From the beginning of one operation to that of the next, at least."""
+    from_replicas: bool = False
+    """Route `replica`: reads go to replicas in turn, over READONLY connections."""
+
+
+class Bare:
+    """One client; implements `chaos.routes.machine.Machine`."""
+
+    def __init__(self, client: int, seed: int, terms: Terms, slots: SlotMap, effects: Effects) -> None:
+        """`seed` is that of the client's own stream; `slots` its own map, which it changes."""
+        self.client = client
+        self.executed = 0
+        self.wake = terms.interval_ns * client // terms.total  # at a fixed rate, clients begin one after the other
+        self._seed = seed
+        self._terms = terms
+        self._slots = slots
+        self._effects = effects
+        self._process = client
+        self._links: dict[tuple[str, bool], Link] = {}
+        self._greeting = pack_command(("CLIENT", "SETNAME", f"cq-c{client}"))
+        self._stopped = False
+        self._suspicious = False
+        """Whether the map is to be asked for before the next operation."""
+        self._doubted: dict[str, int] = {}
+        """Until when a node that did not answer is waited for only briefly."""
+        self._turn = client
+        self._paced = False
+        """Whether to pause before the next operation."""
+        self._doing = Doing.NOTHING
+        self._op: Operation
+        self._payload = b""
+        self._expected = 0
+        self._waits = False
+        self._link: Link | None = None
+        """The link that the operation under way uses; None while it pauses."""
+        self._sent = False
+        self._asking = False
+        self._replies: list[Any] = []
+        self._hops: list[str] = []
+        self._tries = 0
+        self._deadline = 0
+        self._begun = 0
+        self._hop_begun = 0
+
+    @property
+    def finished(self) -> bool:
+        """Stopped, and nothing is under way."""
+        return self._stopped and self._doing is Doing.NOTHING
+
+    def stop(self) -> None:
+        """Begin no further operation."""
+        self._stopped = True
+
+    def close(self) -> None:
+        """Close all links."""
+        for link in list(self._links.values()):
+            self._drop(link)
+
+    # What happens
+
+    def step(self, now: int) -> None:
+        """`wake` has come."""
+        if self._doing is Doing.NOTHING:
+            if self._stopped:
+                self.wake = NEVER
+            elif self._suspicious:
+                self._ask_map(now)
+            else:
+                self._begin(now)
+        elif self._link is None and now < self._deadline:
+            self._go(self._owner(self._op.routing), False, now)
+        else:
+            self._give_up(now)
+
+    def connected(self, link: Link, now: int) -> None:
+        """A link is connected: tell the server who we are before anything else."""
+        if link.phase is Phase.CLOSED:
+            return
+        link.phase = Phase.GREETING
+        link.awaited = 2 if link.readonly else 1
+        self._effects.sends.append((link, self._greeting + READONLY if link.readonly else self._greeting))
+
+    def received(self, link: Link, data: bytes, now: int) -> None:
+        """Bytes came in: replies to a greeting, or to what is under way."""
+        if link.phase is Phase.CLOSED:
+            return None
+        reader = link.reader
+        replies = self._replies
+        mine = link is self._link and self._sent
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not False:
+                if mine:
+                    replies.append(reply)
+                elif link.phase is not Phase.GREETING or isinstance(reply, ReplyError):
+                    return self._break(link, ConnectionError(f"{link.node} said {str(reply)!r} unasked"), now)
+                else:
+                    link.awaited -= 1
+        except ProtocolError as error:
+            return self._break(link, error, now)
+        if mine:
+            if len(replies) == self._expected:
+                self._answered(now)
+            elif len(replies) > self._expected:
+                self._break(link, ProtocolError(f"{link.node} sent more replies than it got commands"), now)
+        elif link.awaited == 0:
+            link.phase = Phase.READY
+            if link is self._link:
+                self._send(link)
+        return None
+
+    def lost(self, link: Link, error: Exception, now: int) -> None:
+        """A link is gone: whatever it carried ends here."""
+        if link.phase is Phase.CLOSED:
+            return
+        link.phase = Phase.CLOSED
+        del self._links[link.node, link.readonly]
+        if link is self._link:
+            self._unanswered(error, now)
+
+    # One operation
+
+    def _begin(self, now: int) -> None:
+        op = self._op = self._terms.mixture.operation(self.client, self.executed, self._seed)
+        self.executed += 1
+        commands = op.commands
+        self._payload = pack_command(commands[0]) if len(commands) == 1 else b"".join(map(pack_command, commands))
+        self._expected = len(commands)
+        self._waits = len(commands) > 1 and commands[-1][0] == "WAIT"
+        self._doing = Doing.OPERATION
+        self._begun = now
+        self._deadline = now + self._terms.timeout_ns
+        self._hops = []
+        self._tries = 0
+        self._asking = False
+        node = self._owner(op.routing)
+        replica = self._terms.from_replicas and not op.writes and op.via != "cross-slot"
+        self._effects.events.append(
+            Event(
+                type="invoke",
+                f=op.f,
+                process=self._process,
+                time=now,
+                key=op.key,
+                value=op.value,
+                via="replica" if replica else op.via,
+            )
+        )
+        self._go(self._replica(node) if replica else node, replica, now)
+
+    def _owner(self, key: str) -> str:
+        return self._slots.owner(slot_of(key)) or self._in_turn(list(self._terms.directory.addresses))
+
+    def _replica(self, primary: str) -> str:
+        return self._in_turn(self._slots.replicas(primary) or [primary])
+
+    def _in_turn(self, nodes: Sequence[str]) -> str:
+        self._turn += 1
+        return nodes[self._turn % len(nodes)]
+
+    def _go(self, node: str, readonly: bool, now: int) -> None:
+        """Take what is to be sent to a node, over a link that may have to be opened first."""
+        self._hops.append(node)
+        self._hop_begun = now
+        self._sent = False
+        self.wake = self._deadline
+        link = self._link = self._links.get((node, readonly))
+        if link is None:
+            link = self._link = self._links[node, readonly] = Link(self, node, readonly)
+            self._effects.opens.append(link)
+        if link.phase is Phase.READY:
+            self._send(link)
+        elif self._doubted.get(node, 0) > now:
+            self.wake = min(self._deadline, now + BRIEF_NS)
+
+    def _send(self, link: Link) -> None:
+        self.wake = self._deadline
+        self._sent = True
+        self._replies = []
+        if self._asking:
+            self._effects.sends.append((link, ASKING + self._payload))
+            self._expected += 1
+        else:
+            self._effects.sends.append((link, self._payload))
+
+    def _answered(self, now: int) -> None:
+        if self._doing is Doing.ASKING_MAP:
+            return self._learn_map(now)
+        if self._asking:
+            self._expected -= 1
+            del self._replies[0]  # the reply to ASKING; whether it helped, the command's own reply says
+        if not self._waits:
+            return self._settle(self._replies, None, now)
+        waited = self._replies.pop()
+        return self._settle(self._replies, waited if isinstance(waited, int) else None, now)
+
+    def _settle(self, replies: list[Any], acked: int | None, now: int) -> None:
+        """All replies that decide are there."""
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                return self._refused(replies, str(reply), now)
+        op = self._op
+        try:
+            value = op.result(replies)
+        except (Refused, Doubtful) as error:
+            if isinstance(error, Doubtful) and self._link is not None:
+                self._drop(self._link)  # perhaps out of step: the next reply may belong to another command
+            outcome = classify(error, writes=op.writes, sent=True)
+            return self._complete(outcome, op.value, now, str(error))
+        return self._complete("ok", value, now, acked=acked)
+
+    def _refused(self, replies: list[Any], text: str, now: int) -> None:
+        """A reply was an error; `text` is the first."""
+        outcome = self._judge(replies, text)
+        word = text.partition(" ")[0]
+        if outcome == "fail" and word in REDIRECTIONS and not self._crossed(replies):
+            return self._redirected(word, text, now)
+        if self._op.via != "cross-slot":
+            self._pause_after(word in NO_SERVICE)
+        return self._complete(outcome, self._op.value, now, text)
+
+    def _judge(self, replies: list[Any], text: str) -> Outcome:
+        """What became of an operation with errors among its replies."""
+        op = self._op
+        if op.commands[0][0] != "MULTI":
+            script = str(op.commands[0][0]).startswith("EVAL")
+            return classify(text, writes=op.writes, sent=True, script=script)
+        # After a MULTI that was refused, what followed was no transaction, and each command counts.
+        decisive = replies if isinstance(replies[0], ReplyError) else replies[-1:]
+        for reply in decisive:
+            if not isinstance(reply, ReplyError) or classify(str(reply), writes=op.writes, sent=True) == "info":
+                return "info" if op.writes else "fail"
+        return "fail"
+
+    def _crossed(self, replies: list[Any]) -> bool:
+        """Whether a transaction across slots was refused as such: its first key was accepted and a later one not."""
+        return self._op.via == "cross-slot" and len(replies) > 2 and not isinstance(replies[1], ReplyError)
+
+    def _redirected(self, word: str, text: str, now: int) -> None:
+        node = self._hops[-1]
+        if len(self._hops) >= MOST_HOPS:
+            error = TooManyHops(f"TTL exhausted: {MOST_HOPS} nodes were asked, the last said {text}")
+            self._pause_after(True)
+            return self._complete(classify(error, writes=True, sent=True), self._op.value, now, str(error))
+        if now >= self._deadline:
+            return self._complete("fail", self._op.value, now, text)
+        if word == "TRYAGAIN":
+            return self._try_again(text, now)
+        try:
+            asking, slot, target = self._terms.directory.redirection(text, node)
+        except UnknownAddress as error:
+            self._pause_after(True)
+            return self._complete("fail", self._op.value, now, f"{text}: {error}")
+        self._asking = asking
+        if not asking:
+            self._slots.moved(slot, target)
+        return self._go(target, False, now)
+
+    def _try_again(self, text: str, now: int) -> None:
+        self._tries += 1
+        if self._tries > MOST_TRIES:
+            return self._complete("fail", self._op.value, now, text)
+        self._link = None
+        self._asking = False
+        self.wake = min(self._deadline, now + TRYAGAIN_NS)
+        return None
+
+    # When no answer comes
+
+    def _give_up(self, now: int) -> None:
+        link = self._link
+        waited_ms = (now - self._begun) // 1_000_000
+        if link is None:
+            return self._complete("fail", self._op.value, now, f"TRYAGAIN for {waited_ms} ms")
+        what = ("no connection to", "no answer to the greeting from", "no reply from")[link.phase]
+        self._drop(link)
+        return self._unanswered(TimeoutError(f"{what} {link.node} for {waited_ms} ms"), now)
+
+    def _break(self, link: Link, error: Exception, now: int) -> None:
+        """A link carried what it should not: nothing that still comes from it can be believed."""
+        self._drop(link)
+        if link is self._link:
+            self._unanswered(error, now)
+
+    def _unanswered(self, error: Exception, now: int) -> None:
+        """The link under way is gone, and the operation with it."""
+        node = self._hops[-1]
+        self._doubted[node] = now + DOUBT_NS
+        self._link = None
+        if self._doing is Doing.ASKING_MAP:
+            return self._rest(now)
+        op = self._op
+        replies = self._replies if self._sent else []
+        if self._waits and len(replies) == self._expected - 1:  # the write was answered, only its WAIT was not
+            self._suspicious = True
+            return self._settle(replies[1:] if self._asking else replies, None, now)
+        attempt = {"node": node, "time": self._hop_begun, "sent": self._sent, "error": str(error)}
+        outcome = classify(error, writes=op.writes, sent=self._sent)
+        self._pause_after(True)
+        return self._complete(outcome, op.value, now, str(error), answered=False, attempts=[attempt])
+
+    # Between operations
+
+    def _pause_after(self, suspicious: bool) -> None:
+        self._paced = True
+        self._suspicious = self._suspicious or suspicious
+
+    def _complete(
+        self,
+        outcome: Outcome,
+        value: Any,
+        now: int,
+        error: str | None = None,
+        *,
+        acked: int | None = None,
+        answered: bool = True,
+        attempts: list[dict[str, Any]] | None = None,
+    ) -> None:
+        op = self._op
+        hops = self._hops
+        self._effects.events.append(
+            Event(
+                type=outcome,
+                f=op.f,
+                process=self._process,
+                time=now,
+                key=op.key,
+                value=value,
+                node=hops[-1] if answered else None,
+                hops=hops if len(hops) > 1 else None,
+                asking=self._asking,
+                error=error,
+                acked=acked,
+                attempts=attempts,
+            )
+        )
+        self._effects.counts[outcome] += 1
+        if outcome == "info":
+            self._process += self._terms.total
+            if self._link is not None:
+                self._drop(self._link)
+        self._link = None
+        self._rest(now)
+
+    def _rest(self, now: int) -> None:
+        """Nothing is under way any more: set when the next operation begins."""
+        self._doing = Doing.NOTHING
+        self.wake = max(now + (PACE_NS if self._paced else 0), self._begun + self._terms.interval_ns)
+        self._paced = False
+
+    def _ask_map(self, now: int) -> None:
+        """Ask a node for the map, rather one that was not silent of late. One try: the next error asks again."""
+        self._suspicious = False
+        self._doing = Doing.ASKING_MAP
+        self._payload, self._expected, self._asking, self._hops = ASK_MAP, 1, False, []
+        self._deadline = now + self._terms.timeout_ns
+        nodes = list(self._terms.directory.addresses)
+        trusted = [node for node in nodes if self._doubted.get(node, 0) <= now]
+        self._go(self._in_turn(trusted or nodes), False, now)
+
+    def _learn_map(self, now: int) -> None:
+        node, reply = self._hops[-1], self._replies[0]
+        self._link = None
+        with suppress(ValueError):  # an error, or no map: keep the old one until the next error
+            self._slots = SlotMap.from_reply(reply, self._terms.directory, node)
+        self._rest(now)
+
+    def _drop(self, link: Link) -> None:
+        link.phase = Phase.CLOSED
+        del self._links[link.node, link.readonly]
+        self._effects.closes.append(link)
+
+
+def socket_crew(job: Job, recorder: Recorder, clock: Clock, *, from_replicas: bool) -> MachineCrew:
+    """The clients of a job as machines on real sockets."""
+    effects = Effects()
+    terms = Terms(
+        mixture=job.mixture(),
+        directory=Directory(job.nodes, job.aliases),
+        total=job.total,
+        timeout_ns=job.timeout_ms * 1_000_000,
+        interval_ns=0 if job.rate is None else round(1e9 / job.rate),
+        from_replicas=from_replicas,
+    )
+    machines = [
+        Bare(client, seed, terms, SlotMap(job.slots, job.replicas), effects) for client, seed in job.streams.items()
+    ]
+    return MachineCrew(machines, effects, SocketTransport(), recorder, clock, job.nodes, job.sources)
