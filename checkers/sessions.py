@@ -1,0 +1,166 @@
+"""Session guarantees of unique-value registers, per client process and key.
+
+The four guarantees are those of Terry et al. ("Session guarantees for weakly consistent replicated data", 1994), as
+far as a register can show them. "Older" means proved older: version u is older than version w when u was in effect
+(acknowledged, or seen by anybody) before the write of w began.
+
+* `read-your-writes`: a process read a version older than one it had itself written and seen acknowledged.
+* `non-monotonic-read`: a process read a version older than one it had read before.
+* `non-monotonic-write`: such a read went back over two versions that one process had written one after the other.
+* `writes-follow-reads`: such a read went back from a version whose writer had first read the older one.
+
+Reads from replicas and caches count, too: clients live with those. A process that got an unknown outcome is over.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from checkers.context import Timeline
+from checkers.finding import Anomaly, Collector, Finding
+from checkers.history import OK, History
+from checkers.linearizability import at, name_operation, unknown
+from checkers.zones import Ints, Registers, packed, prepare
+
+CHECKER = "sessions"
+READ_YOUR_WRITES, MONOTONIC_READ = "read-your-writes", "non-monotonic-read"
+MONOTONIC_WRITE, FOLLOW_READS = "non-monotonic-write", "writes-follow-reads"
+
+
+def check_sessions(history: History, *, initial: Any = None) -> Finding:
+    """Find reads that break a promise to their own process; O(n log n) in NumPy.
+
+    A read that goes back is one `non-monotonic-read`, however many earlier reads it contradicts, and in addition a
+    `non-monotonic-write` or `writes-follow-reads` when the two versions' writers show it. Reads taken after
+    convergence are no client's session. `initial` is the value before the first write.
+    """
+    registers = prepare(history, second_hand=True, initial=initial)
+    timeline = Timeline.of(history)
+    steps = _steps(registers)
+    found = Collector(CHECKER)
+    for place, earlier in _went_back(registers, steps, own=True).tolist():
+        _report(found, registers, timeline, READ_YOUR_WRITES, steps, place, earlier, "had itself written")
+    back = _went_back(registers, steps, own=False)
+    for kind, pairs, words in (
+        (MONOTONIC_READ, back, "had already read"),
+        (MONOTONIC_WRITE, _same_writer(registers, steps, back), "had already read, of two by one process,"),
+        (FOLLOW_READS, _followed(registers, steps, back), "had already read, whose writer knew the older one,"),
+    ):
+        for place, earlier in pairs.tolist():
+            _report(found, registers, timeline, kind, steps, place, earlier, words)
+    metrics = {
+        "checked": len(steps.row),
+        "sessions": int(steps.session[-1]) + 1 if len(steps.row) else 0,
+        "undecided": registers.undecided,
+    }
+    return found.finding(metrics, unknown(registers))
+
+
+class _Steps(NamedTuple):
+    """What each process did to each key, session by session in order of time."""
+
+    session: Ints
+    row: Ints
+    cluster: Ints
+    read: Ints
+    """1 for a read, 0 for an acknowledged write."""
+
+
+def _steps(registers: Registers) -> _Steps:
+    operations = registers.operations
+    mine = (registers.writer >= 0) & (operations.type[registers.writer] == OK)
+    asked = ~operations.final[registers.read_row]
+    row = np.concatenate((registers.writer[mine], registers.read_row[asked]))
+    cluster = np.concatenate((np.flatnonzero(mine), registers.read_cluster[asked]))
+    read = np.concatenate((np.zeros(int(mine.sum()), np.int64), np.ones(int(asked.sum()), np.int64)))
+    session = packed(operations.process[row], registers.key[cluster])
+    order = np.argsort(packed(session, row))  # rows are sorted by time
+    fresh = np.diff(session[order], prepend=-1) != 0
+    return _Steps(np.cumsum(fresh) - 1, row[order], cluster[order], read[order])
+
+
+def _went_back(registers: Registers, steps: _Steps, *, own: bool) -> Ints:
+    """Reads of a version older than the newest one the session had written (`own`) or read, and where it had that.
+
+    Pairs of places in `steps`, one a line: the read, and the earlier step.
+    """
+    by_start = np.argsort(registers.write_start, kind="stable")
+    rank = np.empty(len(by_start), np.int64)
+    rank[by_start] = np.arange(len(by_start))
+    counted = steps.read == (0 if own else 1)
+    # The session in the upper part of the number: a running maximum then never looks back into another session.
+    width = len(by_start) + 1
+    floor = steps.session * width
+    newest = floor + np.where(counted, rank[steps.cluster] + 1, 0)
+    reached = np.maximum.accumulate(newest)
+    holder = np.maximum.accumulate(np.where(newest == reached, np.arange(len(newest)), 0))
+    older_than = np.searchsorted(registers.write_start[by_start], registers.first_end[steps.cluster], "right")
+    back = (steps.read == 1) & (reached - floor - 1 >= older_than)
+    places = np.flatnonzero(back)
+    pairs: Ints = np.column_stack((places, holder[places]))
+    return pairs
+
+
+def _same_writer(registers: Registers, steps: _Steps, pairs: Ints) -> Ints:
+    """Those of the pairs whose two versions one process wrote."""
+    older, newer = (registers.writer[steps.cluster[pairs[:, side]]] for side in (0, 1))
+    process = registers.operations.process
+    kept: Ints = pairs[(older >= 0) & (process[older] == process[newer])]
+    return kept
+
+
+def _followed(registers: Registers, steps: _Steps, pairs: Ints) -> Ints:
+    """Those of the pairs where the process that wrote the newer version had read the older one before."""
+    operations = registers.operations
+    processes = np.unique(operations.process[steps.row])
+    reads = np.flatnonzero(steps.read)
+    reader = np.searchsorted(processes, operations.process[steps.row[reads]])
+    known = steps.cluster[reads] * len(processes) + reader
+    order = np.lexsort((operations.end[steps.row[reads]], known))
+    known, ended = known[order], operations.end[steps.row[reads]][order]
+    writer = registers.writer[steps.cluster[pairs[:, 1]]]
+    author = operations.process[writer]
+    wanted = steps.cluster[pairs[:, 0]] * len(processes) + np.searchsorted(processes, author)
+    first = np.minimum(np.searchsorted(known, wanted), max(len(known) - 1, 0))
+    # The author may be no session at all, when its only write to a register has no known outcome.
+    is_session = np.isin(author, processes)
+    kept: Ints = pairs[is_session & (known[first] == wanted) & (ended[first] < operations.start[writer])]
+    return kept
+
+
+def _report(
+    found: Collector,
+    registers: Registers,
+    timeline: Timeline,
+    kind: str,
+    steps: _Steps,
+    place: int,
+    earlier: int,
+    words: str,
+) -> None:
+    if not found.wants(kind):
+        found.count(kind)
+        return
+    operations = registers.operations
+    row, before = int(steps.row[place]), int(steps.row[earlier])
+    writer = int(registers.writer[steps.cluster[earlier]])
+    old = registers.first_ender(int(steps.cluster[place]))
+    since = "replaced the initial value" if old is None else f"began after {name_operation(operations, old)} had ended"
+    start, end = int(operations.start[row]), int(operations.end[row])
+    rows = [row, before, writer, *([] if old is None else [old])]
+    found.add(
+        Anomaly(
+            kind=kind,
+            explanation=(
+                f"process {operations.process[row]}: {name_operation(operations, row)} at {at(start)} returned a "
+                f"version older than the one it {words} in {name_operation(operations, before)} at "
+                f"{at(operations.start[before])}: {name_operation(operations, writer)} {since}; "
+                f"{timeline.describe(start, end)}"
+            ),
+            operations=[int(operations.index[number]) for number in dict.fromkeys(rows)],
+            key=operations.key_name(row),
+            fault=timeline.fault_at(start, end),
+        )
+    )
