@@ -10,13 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from checkers.availability import check_availability
+from checkers.durability import check_durability
 from checkers.finding import Anomaly, Checker, Finding, Verdict, merge
 from checkers.history import History, load
+from checkers.linearizability import check_registers
+from checkers.multikey import check_multikey
+from checkers.sessions import check_sessions
+from checkers.slots import check_slots
+from checkers.staleness import check_staleness
 
 __all__ = ["CHECKERS", "Anomaly", "Checker", "Finding", "History", "Verdict", "check", "load", "merge"]
 
-CHECKERS: dict[str, Checker] = {}
-"""Every checker by name; scenarios and `--checkers` name them so."""
+CHECKERS: dict[str, Checker] = {
+    "linearizability": check_registers,
+    "staleness": check_staleness,
+    "sessions": check_sessions,
+    "durability": check_durability,
+    "multikey": check_multikey,
+    "slots": check_slots,
+    "availability": check_availability,
+}
+"""Every checker by name, as findings and claims call it."""
 
 
 def check(history: History, names: Iterable[str] | None = None) -> dict[str, Finding]:

@@ -163,15 +163,19 @@ class Timeline:
         span = f"{seconds(fault.start_ns)} to {seconds(fault.end_ns)}"
         return f"after {who} had been {past} (fault {fault.number}, {fault.kind}, {span})"
 
-    def plight(self, node: str, time_ns: int, until_ns: int = NEVER) -> str | None:
-        """What ailed a node at a time, or first befell it afterwards and before `until_ns`: `cut off since 3.90 s`."""
-        for fault in self.faults:
-            if node in fault.nodes and fault.end_ns >= time_ns and fault.start_ns <= until_ns:
-                now, past = _PLIGHT.get(fault.kind, (f"under {fault.kind}", f"hit by {fault.kind}"))
-                if fault.start_ns <= time_ns:
-                    return f"{now} since {seconds(fault.start_ns)}"
-                return f"{past} at {seconds(fault.start_ns)}"
-        return None
+    def befell(self, node: str, time_ns: int, until_ns: int) -> FaultSpan | None:
+        """The fault that held a node at a time, or the first that struck it afterwards and before `until_ns`."""
+        struck = (fault for fault in self.faults if node in fault.nodes and fault.end_ns >= time_ns)
+        return next((fault for fault in struck if fault.start_ns <= until_ns), None)
+
+    def plight(self, fault: FaultSpan, time_ns: int) -> str:
+        """What a fault meant for its nodes, seen from a time: `cut off since 3.90 s`, or `killed at 4.25 s` later."""
+        now, past = _PLIGHT.get(fault.kind, (f"under {fault.kind}", f"hit by {fault.kind}"))
+        return (
+            f"{now} since {seconds(fault.start_ns)}"
+            if fault.start_ns <= time_ns
+            else (f"{past} at {seconds(fault.start_ns)}")
+        )
 
     def view(self, node: str, time_ns: int) -> View | None:
         """The newest view of a node that had been recorded at a time."""

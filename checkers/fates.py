@@ -1,0 +1,274 @@
+"""What became of every write to a register: kept, superseded, lost or unknown, in O(n log n) on arrays.
+
+Values are unique among the writes of a key, so every read names its writer. A write had taken effect at its *known
+end*: its completion, or the end of the first read that returned it, whichever came first (Golab, Li and Shah use the
+same bound to close indeterminate writes). The initial value counts as written before everything.
+
+An acknowledged write is lost when a read shows a state of the system in which the newest write had a known end before
+the lost one began. Which reads show the state of the system, and not of a deposed node?
+
+* the final read of the owner, after the run converged;
+* any read answered by a node whose data is the one that survived: see `checkers.lineage`.
+
+A multi-key group is one register: `mset` writes and `mget` reads all its keys, so that its first key stands for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from checkers.context import Timeline
+from checkers.history import NEVER, OK, History, Operations
+from checkers.keyslot import key_slot
+from checkers.lineage import Lineage
+
+KEPT, SUPERSEDED, LOST, UNKNOWN = range(4)
+FATES = ("kept", "superseded", "lost", "unknown")
+INITIAL = -1
+"""Stands for the writer of the initial value."""
+NOBODY = -2
+"""Stands for the writer of a value that no write of the key carries."""
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fates:
+    """One entry a write, whatever its outcome; only the fate of acknowledged ones (`OK`) means something."""
+
+    write: Numbers
+    """Row of the write."""
+    fate: Numbers
+    """`KEPT`, `SUPERSEDED`, `LOST` or `UNKNOWN`."""
+    proof: Numbers
+    """Row of the read that proves a loss, or -1."""
+    seen: NDArray[np.bool_]
+    """Whether some read returned its value."""
+    reader: Numbers
+    """Row of the first read that returned its value, or -1."""
+    read: Numbers
+    """Rows of all reads that returned something, or the initial value."""
+    writer: Numbers
+    """For each of `read` the entry of the write that it returned, or `INITIAL` or `NOBODY`."""
+    repeated: list[str]
+    """Keys on which a value was written twice: their reads name no writer, so they are not judged."""
+
+
+def owners_answer(operations: Operations, row: int) -> bool:
+    """Whether a final read was sent the way a client finds the owner: not to a replica, nor by way of a given node."""
+    via = str(operations.details.get(row, {}).get("via") or "")
+    return via != "replica" and not via.startswith("from:")
+
+
+def register_fates(history: History, timeline: Timeline) -> Fates:
+    """The fates of all writes (`write`, `cas`, `mset`) to registers and multi-key groups."""
+    table = _Table(history.operations)
+    fate = np.full(len(table.write), UNKNOWN)
+    proof = np.full(len(table.write), -1)
+    finals = table.finals()
+    if timeline.converged:
+        _judge_by_finals(table, finals, fate, proof)
+    else:
+        fate[finals.writer[finals.writer >= 0]] = KEPT
+    _judge_by_lineage(table, timeline, fate, proof)
+    keys = [table.operations.keys[code] if code >= 0 else "" for code in table.repeated.tolist()]
+    seen = table.reader >= 0
+    return Fates(table.write, fate, proof, seen, table.reader, table.read, table.writer, keys)
+
+
+@dataclass(frozen=True)
+class _Finals:
+    """The last answered final read of each key: row, key and writer."""
+
+    row: Numbers
+    key: Numbers
+    writer: Numbers
+
+
+class _Table:
+    """Writes and answered reads of registers, each read joined with the write that it returned."""
+
+    def __init__(self, operations: Operations) -> None:
+        self.operations = operations
+        codes: dict[Any, int] = {}
+        writes, written = _columns(_writes(operations), codes)
+        reads, returned = _columns(_reads(operations, operations.key[writes]), codes)
+        pair = operations.key[writes] * np.int64(len(codes) + 1) + written
+        _, first, count = np.unique(pair, return_index=True, return_counts=True)
+        self.repeated = np.unique(operations.key[writes[first[count > 1]]])
+        clear = ~np.isin(operations.key[writes], self.repeated)
+        order = np.flatnonzero(clear)[np.argsort(pair[clear], kind="stable")]
+        self.write, pair = writes[order], pair[order]
+        """Row of each write, by key and value."""
+        legible = ~np.isin(operations.key[reads], self.repeated)
+        self.read, returned = reads[legible], returned[legible]
+        wanted = operations.key[self.read] * np.int64(len(codes) + 1) + returned
+        position = np.searchsorted(pair, wanted)
+        found = position < len(pair)
+        found[found] = pair[position[found]] == wanted[found]
+        self.writer = np.where(returned < 0, INITIAL, np.where(found, position, NOBODY))
+        self._close()
+
+    def _close(self) -> None:
+        """Find the first reader and the known end of each write."""
+        ends, types = self.operations.end, self.operations.type
+        self.reader = np.full(len(self.write), -1)
+        hits = np.flatnonzero(self.writer >= 0)
+        hits = hits[np.argsort(-ends[self.read[hits]], kind="stable")]
+        self.reader[self.writer[hits]] = self.read[hits]  # the last assignment stays: the earliest end
+        self.known_end = np.where(types[self.write] == OK, ends[self.write], NEVER)
+        # A client that sent a write several times may have it applied again after a read returned it.
+        repeated = _marked(self.operations, lambda detail: len(detail.get("attempts") or ()) > 1)
+        seen = (self.reader >= 0) & ~repeated[self.write]
+        self.known_end[seen] = np.minimum(self.known_end[seen], ends[self.reader[seen]])
+
+    def finals(self) -> _Finals:
+        """The last final read of each key that the key's owner answered."""
+        rows = self.read
+        chosen = np.flatnonzero(self.operations.final[rows])
+        chosen = (
+            chosen[[owners_answer(self.operations, row) for row in rows[chosen].tolist()]] if len(chosen) else chosen
+        )
+        keys, backwards = np.unique(self.operations.key[rows[chosen]][::-1], return_index=True)
+        last = chosen[len(chosen) - 1 - backwards]
+        return _Finals(rows[last], keys.astype(np.int64), self.writer[last])
+
+    def known_ends(self, writer: Numbers) -> Numbers:
+        """The known end of the writes that reads returned: -1 for the initial value, `NEVER` for nobody's."""
+        padded = np.append(self.known_end, [NEVER, -1])  # positions -2 (NOBODY) and -1 (INITIAL)
+        return padded[writer]
+
+    def as_primaries(self, rows: Numbers) -> NDArray[np.bool_]:
+        """Which operations a node answered as primary of the slot, as far as the record says."""
+        bent = _marked(self.operations, lambda detail: bool(detail.get("asking") or detail.get("via") == "replica"))
+        return ~bent[rows] & (self.operations.node[rows] >= 0)
+
+
+def _marked(operations: Operations, wanted: Callable[[dict[str, Any]], bool]) -> NDArray[np.bool_]:
+    """For each row whether its details are `wanted`."""
+    mask = np.zeros(len(operations), np.bool_)
+    mask[[row for row, detail in operations.details.items() if wanted(detail)]] = True
+    return mask
+
+
+def _judge_by_finals(table: _Table, finals: _Finals, fate: Numbers, proof: Numbers) -> None:
+    operations = table.operations
+    keys = operations.key[table.write]
+    if not len(finals.row):
+        return
+    position = np.minimum(np.searchsorted(finals.key, keys), len(finals.key) - 1)
+    answered = (finals.key[position] == keys) & (finals.writer[position] != NOBODY)
+    older = table.known_ends(finals.writer)[position] < operations.start[table.write]
+    fate[answered] = SUPERSEDED
+    fate[answered & older] = LOST
+    proof[answered & older] = finals.row[position][answered & older]
+    kept = finals.writer[finals.writer >= 0]
+    fate[kept], proof[kept] = KEPT, -1
+
+
+def _judge_by_lineage(table: _Table, timeline: Timeline, fate: Numbers, proof: Numbers) -> None:
+    """Find losses that later writes have covered: some node of the surviving line once answered without them."""
+    operations = table.operations
+    if not timeline.observed or not len(table.write):
+        return
+    open_ = (operations.type[table.write] == OK) & ((fate == SUPERSEDED) | (fate == UNKNOWN))
+    open_ &= table.as_primaries(table.write)
+    plain = np.flatnonzero((table.writer != NOBODY) & table.as_primaries(table.read))
+    lineage = Lineage(timeline)
+    slots: dict[int, int] = {}
+    for node in np.unique(operations.node[table.read[plain]]).tolist():
+        reads = plain[operations.node[table.read[plain]] == node]
+        for write, read in _older_answers(table, np.flatnonzero(open_), reads):
+            acknowledged, answered = int(table.write[write]), int(table.read[read])
+            code = int(operations.key[acknowledged])
+            slot = slots.setdefault(code, key_slot(operations.keys[code]) if code >= 0 else 0)
+            answerer, acknowledger = operations.nodes[node], operations.nodes[int(operations.node[acknowledged])]
+            times = int(operations.start[answered]), int(operations.end[acknowledged])
+            if lineage.supersedes(answerer, times[0], acknowledger, times[1], slot):
+                fate[write], proof[write], open_[write] = LOST, answered, False
+
+
+def _older_answers(table: _Table, writes: Numbers, reads: Numbers) -> Iterator[tuple[int, int]]:
+    """For each write the read among `reads` that began after it ended and returned the oldest value, if that is older.
+
+    A suffix minimum: reads in order of (key, start), their values ranked by known end, and the minimum taken from the
+    back; ranks are offset by the key so that a minimum never reaches from one key into the one before.
+    """
+    operations = table.operations
+    rows = table.read[reads]
+    order = np.lexsort((operations.start[rows], operations.key[rows]))
+    reads, rows = reads[order], rows[order]
+    known = table.known_ends(table.writer[reads])
+    by_age = np.argsort(known, kind="stable")
+    rank = np.empty(len(reads), np.int64)
+    rank[by_age] = np.arange(len(reads))
+    span = np.int64(len(reads) + 1)
+    oldest = np.minimum.accumulate((operations.key[rows] * span + rank)[::-1])[::-1]
+    ends = operations.end[table.write[writes]]
+    times = np.unique(np.concatenate([operations.start[rows], ends]))
+    width = np.int64(len(times) + 1)
+    line = operations.key[rows] * width + np.searchsorted(times, operations.start[rows])
+    keys = operations.key[table.write[writes]]
+    position = np.searchsorted(line, keys * width + np.searchsorted(times, ends), side="right")
+    inside = position < len(reads)
+    inside[inside] = operations.key[rows[position[inside]]] == keys[inside]
+    writes, position = writes[inside], position[inside]
+    found = by_age[oldest[position] % span]
+    older = known[found] < operations.start[table.write[writes]]
+    yield from zip(writes[older].tolist(), reads[found[older]].tolist(), strict=True)
+
+
+def _columns(pairs: Iterator[tuple[int, Any]], codes: dict[Any, int]) -> tuple[Numbers, Numbers]:
+    """Rows and the codes of their values (-1 for None); `codes` grows."""
+    rows: list[int] = []
+    values: list[int] = []
+    for row, value in pairs:
+        rows.append(row)
+        values.append(-1 if value is None else codes.setdefault(value, len(codes)))
+    return np.array(rows, np.int64), np.array(values, np.int64)
+
+
+def _writes(operations: Operations) -> Iterator[tuple[int, Any]]:
+    """Every write to a register with its value, and every `mset` of a whole group with that of the first key."""
+    for row in operations.rows("write").tolist():
+        yield row, operations.value[row]
+    for row in operations.rows("cas").tolist():
+        yield row, operations.value[row][1]
+    firsts = _first_keys(operations)
+    for row, value in _of_groups(operations, "mset"):
+        first = firsts[int(operations.key[row])]
+        if first in value:
+            yield row, (first, value[first])
+
+
+def _reads(operations: Operations, keys: NDArray[np.int32]) -> Iterator[tuple[int, Any]]:
+    rows = operations.rows("read")
+    answered = (operations.type[rows] == OK) & np.isin(operations.key[rows], keys)
+    for row in rows[answered].tolist():
+        yield row, operations.value[row]
+    firsts = _first_keys(operations)
+    for row, value in _of_groups(operations, "mget"):
+        first = firsts.get(int(operations.key[row]))
+        if operations.type[row] == OK and first in value:
+            yield row, None if value[first] is None else (first, value[first])
+
+
+def _first_keys(operations: Operations) -> dict[int, str]:
+    """The first of all keys that are ever set in each group, by the group's code."""
+    firsts: dict[int, str] = {}
+    for row, value in _of_groups(operations, "mset"):
+        group = int(operations.key[row])
+        firsts[group] = min(firsts.get(group, min(value)), min(value))
+    return firsts
+
+
+def _of_groups(operations: Operations, f: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for row in operations.rows(f).tolist():
+        value = operations.value[row]
+        if value and operations.details.get(row, {}).get("via") not in ("cross-slot", "undeclared"):
+            yield row, value
