@@ -15,11 +15,12 @@ import errno
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from chaos.deploy.endpoints import Endpoint, links
 from nemeses.system import InjectionFailed, Port
 
 UNBOUND = "127.0.0.1"
@@ -34,39 +35,6 @@ _LOCAL_TABLE = 255
 _TCP = 6
 
 
-class Endpoint(NamedTuple):
-    """An end of a link: a node, or a client (which listens on no port)."""
-
-    address: str
-    data: int | None = None
-    bus: int | None = None
-
-    @property
-    def is_node(self) -> bool:
-        """Whether it listens, and so may be dialled."""
-        return self.data is not None
-
-    def port(self, port: Literal["data", "bus"]) -> int | None:
-        """The port that it listens on for this kind of connections."""
-        return self.data if port == "data" else self.bus
-
-
-class LinkLayer(Protocol):
-    """How a deployment cuts links; see `nemeses.system.Links`."""
-
-    def cut(self, sources: Collection[str], destinations: Collection[str], port: Port) -> str:
-        """Drop what `sources` send to `destinations`, and return a handle."""
-
-    def heal(self, handle: str) -> None:
-        """Undo one cut; without effect when it was already undone."""
-
-    def heal_all(self) -> None:
-        """Undo all cuts."""
-
-    def close(self) -> None:
-        """Undo all cuts and give back what was taken."""
-
-
 class Rule(NamedTuple):
     """What is dropped: packets by address, and by TCP port where one is given."""
 
@@ -76,18 +44,8 @@ class Rule(NamedTuple):
     destination_port: int | None = None
 
 
-def endpoints(names: Iterable[str], known: Mapping[str, Endpoint]) -> list[Endpoint]:
-    """The endpoints with these names. Raises InjectionFailed for one that the run does not have."""
-    try:
-        return [known[name] for name in names]
-    except KeyError as error:
-        raise InjectionFailed(f"there is no node or client {error} whose links could be cut") from error
-
-
 def rules_for(source: Endpoint, destination: Endpoint, port: Port) -> set[Rule]:
-    """The rules that drop what `source` sends to `destination`; none for an endpoint and itself."""
-    if source == destination:
-        return set()
+    """The rules that drop what `source` sends to `destination`."""
     pairs = [(source.address, destination.address)]
     if source.is_node and destination.is_node:
         pairs += [(UNBOUND, destination.address), (source.address, UNBOUND)]
@@ -148,10 +106,8 @@ class KernelLinks:
 
     def cut(self, sources: Collection[str], destinations: Collection[str], port: Port) -> str:
         """See `LinkLayer`. About 1 ms a rule; raises InjectionFailed when the kernel refuses one."""
-        pairs = [(s, d) for s in endpoints(sources, self._known) for d in endpoints(destinations, self._known)]
-        wanted = {rule for source, destination in pairs for rule in rules_for(source, destination, port)}
-        if not wanted:
-            raise InjectionFailed(f"a cut from {sorted(sources)} to {sorted(destinations)} cuts no link")
+        pairs = links(sources, destinations, self._known)
+        wanted = {rule for s, d in pairs for rule in rules_for(self._known[s], self._known[d], port)}
         with self._lock:
             handle, new = self._rules.add(wanted)
             try:

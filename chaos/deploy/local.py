@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from chaos.deploy import namespace
-from chaos.deploy.addresses import BUS_PORT, DATA_PORT, Addresses
+from chaos.deploy.addresses import BUS_PORT, DATA_PORT, Addresses, Claim
 from chaos.deploy.clock import Clock
 from chaos.deploy.control import Control
-from chaos.deploy.links import Endpoint, KernelLinks, LinkLayer
+from chaos.deploy.endpoints import Endpoint, LinkLayer
+from chaos.deploy.links import KernelLinks
 from chaos.deploy.processes import Process, Spawner
+from chaos.deploy.proxies import ProxyLinks
 from chaos.deploy.servers import Server
 from chaos.errors import ServerError
 from nemeses.system import Node, Port, ReplyError, Unreachable, WaitTimeout
@@ -231,7 +233,15 @@ class LocalDeployment(Clock):
         return True
 
     def _behind_proxy(self) -> None:
-        raise ServerError("the proxy is not there yet")
+        try:
+            claim = Claim()
+        except OSError as error:
+            raise ServerError(str(error)) from error
+        self._ends.callback(claim.release)
+        announced = {name: claim.addresses.announced(number) for name, number in self._numbers.items()}
+        links = ProxyLinks(self._endpoints(claim.addresses), announced)
+        self._ends.callback(links.close)
+        self.isolation, self._addresses, self._links = "proxy", claim.addresses, links
 
     def _endpoints(self, addresses: Addresses) -> dict[str, Endpoint]:
         nodes = {name: Endpoint(addresses.node(n), DATA_PORT, BUS_PORT) for name, n in self._numbers.items()}
