@@ -50,6 +50,9 @@ _PHASES = {
 _STOPPING = frozenset({"kill", "pause", "restart", "migrate-and-crash"})
 """Faults during which a node that does not answer needs no sentence of its own."""
 
+_UNTOLD_STEPS = frozenset({"cut"})
+"""Steps that the event `inject` of the same moment tells already."""
+
 _READS = frozenset({"read", "mget", "get", "dequeue"})
 
 
@@ -107,8 +110,9 @@ def _faults(history: History, executed: Sequence[ExecutedFault]) -> Iterator[Mom
                 yield time, label + _HEALED.get(event.f, f"{event.f} of {{nodes}} was undone").format(nodes=_who(told))
             case "failed":
                 failed.add(told.get("fault"))
-                yield time, f"{label}{event.f} of {_who(told)} failed: {text(told.get('error') or told)}"
-            case "step":
+                during = f" ({told['during']})" if told.get("during") else ""
+                yield time, f"{label}{event.f} of {_who(told)} failed{during}: {text(told.get('error') or told)}"
+            case "step" if told.get("step") not in _UNTOLD_STEPS:
                 steps.setdefault((told.get("fault"), str(told.get("step"))), []).append(event)
     for (fault, name), events in steps.items():
         yield events[0].time or 0, f"fault {fault}: {_steps(name, events)}"
