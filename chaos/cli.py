@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
@@ -13,7 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from chaos.errors import BadInput, CachequakeError
-from chaos.result import EXIT_BAD_INPUT, EXIT_CRASH
+from chaos.result import EXIT_BAD_INPUT, EXIT_CRASH, Result
+
+if TYPE_CHECKING:
+    from chaos.report.progress import LiveProgress
 
 OUT = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"), help="Where run directories go."
@@ -95,7 +98,7 @@ def run(
     loaded = load_scenario(scenario, _overrides(settings, duration=duration, deploy=deploy))
     with _progress(as_json) as listener:
         done = run_scenario(loaded, seed=seed, server=server, out=out, on_progress=listener)
-    _show(done.run_dir, as_json)
+    _show(done.run_dir, done.result, as_json)
     return done.result.exit_code
 
 
@@ -112,7 +115,7 @@ def demo(seed: int | None, server: str | None, out: Path) -> int:
         done = run_scenario(
             load_scenario("primary-partition"), seed=seed, server=server, out=out, on_progress=listener
         )
-    _show(done.run_dir, as_json=False)
+    _show(done.run_dir, done.result, as_json=False)
     return 0 if done.result.count("lost-write") else 1
 
 
@@ -131,7 +134,7 @@ def replay(run_name: str, server: str | None, out: Path, as_json: bool) -> int:
     if as_json:
         click.echo(outcome.to_json())
     else:
-        _show(outcome.run_dir, as_json=False)
+        _show(outcome.run_dir, outcome.result, as_json=False)
         click.echo(outcome.in_words())
     return outcome.exit_code
 
@@ -165,7 +168,7 @@ def check(
     if len(paths) == 1 and not Path(paths[0]).is_file():
         run_dir = find_run(paths[0], out)
         result = check_run(run_dir)
-        _show(run_dir, as_json)
+        _show(run_dir, result, as_json)
         return result.exit_code
     return check_files(paths, model, initial, names, budget, null_reads, as_json)
 
@@ -208,17 +211,18 @@ def clean(out: Path) -> None:
         click.echo(line)
 
 
-def _progress(quiet: bool) -> Any:
-    """A context that gives a listener for progress: a live display on a terminal, lines elsewhere, or nothing."""
-    from chaos.report.progress import progress_display
+def _progress(quiet: bool) -> LiveProgress:
+    """Shows progress on standard error: redrawn on a terminal, a line a phase elsewhere, nothing when quiet."""
+    from chaos.report.progress import LiveProgress
 
-    return progress_display(Console(stderr=True, quiet=quiet))
+    return LiveProgress(Console(stderr=True, quiet=quiet))
 
 
-def _show(run_dir: Path, as_json: bool) -> None:
-    from chaos.report.terminal import print_run
+def _show(run_dir: Path, result: Result, as_json: bool) -> None:
+    from chaos.report.terminal import print_summary
+    from chaos.run_result import RunResult
 
     if as_json:
         click.echo((run_dir / "results.json").read_text(), nl=False)
     else:
-        print_run(Console(), run_dir)
+        print_summary(Console(), result, run_dir, RunResult(run_dir, result).story())

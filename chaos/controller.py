@@ -29,9 +29,8 @@ from chaos.finals import FinalReader
 from chaos.load import Load
 from chaos.operation import Operation
 from chaos.plan import Plan, read_plan
-from chaos.progress import Progress
+from chaos.progress import Failure, Progress
 from chaos.recorder import Recorder
-from chaos.run import Failure
 from chaos.store import PARTS, PLAN, Executed, finish_history, locked, save_executed, write_header
 from chaos.topologies import TOPOLOGIES
 from chaos.topologies.base import Topology
@@ -99,9 +98,9 @@ class Controller:
                 faults.start()
                 for counters in load.counters():
                     self._progress("load", counters)
-                self._end_faults(faults)
+                self._phase("stop")
                 self._progress("heal", load.total)
-            self._phase("stop")
+                self._end_faults(faults)
             self.executed.operations = {str(client): count for client, count in load.executed.items()}
 
     def _strike(self) -> None:
@@ -193,7 +192,7 @@ class Controller:
         self._record(Event(type="info", f=f, process=process, time=self.deployment.now_ns(), value=value))
 
     def _record(self, event: Event) -> None:
-        self.recorder.record([event])
+        self.recorder.write(event)
 
     def _observed(self, value: Mapping[str, Any]) -> None:
         self._event("observer", "view", value)
@@ -202,7 +201,8 @@ class Controller:
         self._event("controller", "phase", {"phase": phase} | ({"reason": reason} if reason else {}))
 
     def _fault_event(self, kind: str, value: dict[str, Any]) -> None:
-        self._event("nemesis", kind, value)
+        time_ns = value.get("since_ns", self.deployment.now_ns())  # when it held, not when that was seen
+        self._record(Event(type="info", f=kind, process="nemesis", time=time_ns, value=value))
         if value["phase"] == "inject":
             self.active[value["fault"]] = f"{kind} of {', '.join(value['nodes'])}"
         elif value["phase"] in ("heal", "failed"):
@@ -271,7 +271,7 @@ def _end_when_told(interrupt: Callable[[], None]) -> None:
         signal.signal(number, lambda *_: interrupt())
 
     def watch() -> None:
-        while sys.stdin.buffer.read(1):
+        while os.read(sys.stdin.fileno(), 1):  # not sys.stdin, whose lock a daemon thread may not hold at the end
             pass
         interrupt()
 

@@ -62,7 +62,7 @@ def _convert(name: str, value: Any, default: Any) -> Any:
     if isinstance(default, float):
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
             return float(value)
-        return float(share(value))
+        return share(value)
     return _expect(value, type(default), f"a {type(default).__name__}")
 
 

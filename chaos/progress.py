@@ -22,3 +22,11 @@ class Progress(msgspec.Struct, omit_defaults=True):
     """One sentence worth showing once, for example which server was found."""
     nodes: dict[str, str] = {}
     """What each node is, by name: `primary`, `replica`, `down`; empty while it is not known."""
+
+
+class Failure(msgspec.Struct):
+    """Why the controller gave up, as its last line says it."""
+
+    error: str
+    bad_input: bool = False
+    """Whether the user can mend it: what was asked for is wrong, not what we did."""

@@ -28,6 +28,8 @@ class Replay:
     """What came back: counts of anomalies by kind, in the first run and in the replay."""
 
     run_dir: Path
+    result: Result
+    """Of the replay."""
     before: dict[str, int]
     after: dict[str, int]
     undecided: bool
@@ -70,7 +72,7 @@ def replay_run(run_dir: Path, *, server: str | None, out: Path, on_progress: Lis
     plan = as_executed(read_plan(run_dir / PLAN), read_executed(run_dir))
     again = run_plan(plan, server=server, out=out, on_progress=on_progress)
     undecided = any(finding.verdict is Verdict.UNKNOWN for finding in again.result.findings.values())
-    return Replay(again.run_dir, _kinds(first), _kinds(again.result), undecided)
+    return Replay(again.run_dir, again.result, _kinds(first), _kinds(again.result), undecided)
 
 
 def as_executed(plan: Plan, executed: Executed) -> Plan:

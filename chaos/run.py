@@ -21,7 +21,7 @@ from chaos.deploy.kinds import DEPLOYMENTS
 from chaos.errors import BadInput, RunFailed
 from chaos.judge import check_run
 from chaos.plan import Plan, draw_seed, make_plan
-from chaos.progress import Progress
+from chaos.progress import Failure, Progress
 from chaos.result import Result
 from chaos.scenario import Scenario
 from chaos.store import create_run_dir
@@ -35,13 +35,6 @@ class Run:
 
     run_dir: Path
     result: Result
-
-
-class Failure(msgspec.Struct):
-    """Why the controller gave up, as its last line says it."""
-
-    error: str
-    bad_input: bool = False
 
 
 def run_scenario(
@@ -72,7 +65,10 @@ def run_plan(
     listen(Progress("start", 0, plan.scenario.duration_ms, note=f"run {run_dir.name}, seed {plan.seed}"))
     command = [*kind.prefix(), sys.executable, "-m", "chaos.controller", str(run_dir)]
     command += ["--server", server] if server else []
-    _control(command, {**os.environ, **kind.environment()}, run_dir, listen)
+    try:
+        _control(command, {**os.environ, **kind.environment()}, run_dir, listen)
+    finally:
+        kind.clean(run_dir)
     listen(Progress("check", plan.scenario.duration_ms, plan.scenario.duration_ms))
     return Run(run_dir, check_run(run_dir))
 

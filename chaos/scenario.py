@@ -55,7 +55,7 @@ class ClientsSpec(msgspec.Struct, frozen=True):
     """Retries of route `cluster`; None for what redis-py does by default."""
 
 
-class FaultSpec(msgspec.Struct, frozen=True):
+class FaultSpec(msgspec.Struct, frozen=True, tag="fault"):
     """One fault at a time of the scenario's choosing."""
 
     fault: str
@@ -65,7 +65,7 @@ class FaultSpec(msgspec.Struct, frozen=True):
     options: dict[str, Any]
 
 
-class MixtureSpec(msgspec.Struct, frozen=True):
+class MixtureSpec(msgspec.Struct, frozen=True, tag="random"):
     """Faults drawn from the seed, one every so often."""
 
     random: list[str]

@@ -9,25 +9,17 @@ _IN_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%\Z")
 
 
-class Duration(int):
-    """A length of time in milliseconds; written with its unit in scenario files."""
-
-
-class Share(float):
-    """A share from 0 to 1; written in per cent in scenario files."""
-
-
 def is_duration(text: object) -> bool:
     """Whether a value is written as a duration."""
     return isinstance(text, str) and _DURATION.match(text) is not None
 
 
-def duration(text: object) -> Duration:
+def duration(text: object) -> int:
     """Milliseconds of `500ms`, `3s`, `2m` or `1h`. Raises ValueError, which says how to write it."""
     match = _DURATION.match(text) if isinstance(text, str) else None
     if match is None:
         raise ValueError(f"{text!r} is not a duration like 500ms, 3s or 2m{_hint(text)}")
-    return Duration(round(float(match[1]) * _IN_MS[match[2]]))
+    return round(float(match[1]) * _IN_MS[match[2]])
 
 
 def _hint(text: object) -> str:
@@ -37,14 +29,14 @@ def _hint(text: object) -> str:
     return f"; write {text}ms or {text}s" if is_number else ""
 
 
-def share(text: object) -> Share:
+def share(text: object) -> float:
     """The share from 0 to 1 of `20%`. Raises ValueError, which says how to write it."""
     match = _SHARE.match(text) if isinstance(text, str) else None
     if match is None:
         raise ValueError(f"{text!r} is not a share like 20%")
     if float(match[1]) > 100:
         raise ValueError(f"{text!r} is more than 100%")
-    return Share(float(match[1]) / 100)
+    return float(match[1]) / 100
 
 
 def show_duration(milliseconds: float) -> str:

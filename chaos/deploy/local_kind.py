@@ -57,10 +57,14 @@ class LocalKind:
         )
 
     def clean(self, run_dir: Path) -> list[str]:
-        """Kill the servers that are left of a run, and remove their data."""
+        """Kill the servers that are left of a run, and remove their data; logs that nobody collected are kept."""
         work = run_dir / WORK
-        said = [f"{run_dir.name}: ended process {pid}" for pid in kill_left(work)]
-        if work.exists():
-            shutil.rmtree(work)
-            said.append(f"{run_dir.name}: removed the data of its nodes")
-        return said
+        if not work.exists():
+            return []
+        killed = [f"{run_dir.name}: ended process {pid}" for pid in kill_left(work)]
+        for log in work.glob("*/server.log"):
+            kept = run_dir / "logs" / f"{log.parent.name}.log"
+            if not kept.exists():
+                shutil.copyfile(log, kept)
+        shutil.rmtree(work)
+        return [*killed, f"{run_dir.name}: removed the data of its nodes"]

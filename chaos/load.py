@@ -1,0 +1,167 @@
+"""The load: driver processes that make the clients work, and what they report."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from chaos.deploy.base import Deployment
+from chaos.errors import RunFailed
+from chaos.job import Job, Share
+from chaos.plan import Plan
+from chaos.store import PARTS
+from chaos.topologies.base import Topology
+
+LEAD_NS = 50_000_000
+"""From the word `go` to the first operation: the drivers must all have heard it."""
+READY_TIMEOUT_S = 30.0
+GRACE_S = 15.0
+"""How long a driver may take to finish after its last operation could have timed out."""
+
+
+class Load:
+    """The driver processes of a run, from `with` (started, waiting for the word) to their last report."""
+
+    def __init__(self, plan: Plan, run_dir: Path, deployment: Deployment, topology: Topology) -> None:
+        self._plan = plan
+        self._run_dir = run_dir
+        self._said: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
+        jobs = [self._job(number, deployment, topology) for number in range(plan.scenario.clients.processes)]
+        self._drivers = [self._start(number, job) for number, job in enumerate(jobs)]
+        self._latest: list[dict[str, int]] = [{} for _ in jobs]
+        self.executed: dict[int, int] = {}
+        """Operations begun, by client; complete once `counters` has ended."""
+
+    def __enter__(self) -> Self:
+        """The drivers, ready to go. Raises RunFailed when one does not get ready."""
+        try:
+            for number, driver in enumerate(self._drivers):
+                assert driver.stdout is not None
+                if driver.stdout.readline() != b"ready\n":
+                    raise RunFailed(self._why(number))
+                threading.Thread(target=self._listen, args=(number,), daemon=True).start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def go(self) -> int:
+        """Give the word; returns the reading of the monotonic clock (nanoseconds) at which the run begins."""
+        began_ns = time.monotonic_ns() + LEAD_NS
+        for driver in self._drivers:
+            assert driver.stdin is not None
+            driver.stdin.write(b"go %d\n" % began_ns)
+            driver.stdin.flush()
+        return began_ns
+
+    def stop(self) -> None:
+        """Ask the drivers to finish early: what is under way is still waited for."""
+        for driver in self._drivers:
+            if driver.stdin is not None and not driver.stdin.closed:
+                with contextlib.suppress(BrokenPipeError):
+                    driver.stdin.close()
+
+    def counters(self) -> Iterator[dict[str, int]]:
+        """Operations completed so far by outcome, again and again until all drivers are done.
+
+        Raises RunFailed when a driver dies, or does not end long after its time.
+        """
+        scenario = self._plan.scenario
+        deadline = time.monotonic() + (scenario.duration_ms + 2 * scenario.clients.timeout_ms) / 1000 + GRACE_S
+        running = len(self._drivers)
+        while running:
+            try:
+                number, said = self._said.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise RunFailed("the clients did not come to an end; see driver logs") from None
+            if said is None:
+                raise RunFailed(self._why(number))
+            self._latest[number] = {outcome: said[outcome] for outcome in ("ok", "fail", "info")}
+            if said.get("done"):
+                self.executed.update({int(client): count for client, count in said["executed"].items()})
+                running -= 1
+            yield self.total
+
+    @property
+    def total(self) -> dict[str, int]:
+        """Operations completed so far, by outcome."""
+        return {outcome: sum(one.get(outcome, 0) for one in self._latest) for outcome in ("ok", "fail", "info")}
+
+    def _job(self, number: int, deployment: Deployment, topology: Topology) -> Path:
+        scenario = self._plan.scenario
+        streams = self._plan.client_streams()
+        mine = {client: seed for client, seed in streams.items() if client % scenario.clients.processes == number}
+        job = Job(
+            part=str(self._run_dir / PARTS / f"clients-{number}.jsonl"),
+            streams=mine,
+            total=scenario.clients.count,
+            workloads={name: Share(options) for name, options in scenario.workload.items()},
+            route=scenario.clients.route,
+            route_options={} if scenario.clients.retries is None else {"retries": scenario.clients.retries},
+            timeout_ms=scenario.clients.timeout_ms,
+            rate=scenario.clients.rate,
+            duration_ms=scenario.duration_ms,
+            nodes={name: (node.host, node.port) for name, node in deployment.nodes.items()},
+            sources={client: deployment.client_address(client) for client in mine},
+            slots=topology.initial_map(),
+            replicas=topology.replicas_of,
+        )
+        path = self._run_dir / PARTS / f"clients-{number}.job"
+        job.save(path)
+        return path
+
+    def _start(self, number: int, job: Path) -> subprocess.Popen[bytes]:
+        with self._log(number).open("wb") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-m", "chaos.drive", str(job)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+
+    def _listen(self, number: int) -> None:
+        """Pass on what a driver says; None when it ends without having said that it is done."""
+        output = self._drivers[number].stdout
+        assert output is not None
+        done = False
+        for line in output:
+            said = msgspec.json.decode(line)
+            done = bool(said.get("done"))
+            self._said.put((number, said))
+        if not done:
+            self._said.put((number, None))
+
+    def _end(self) -> None:
+        self.stop()
+        for driver in self._drivers:
+            try:
+                driver.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                driver.kill()
+                driver.wait()
+            if driver.stdout is not None:
+                driver.stdout.close()
+
+    def _log(self, number: int) -> Path:
+        return self._run_dir / "logs" / f"clients-{number}.log"
+
+    def _why(self, number: int) -> str:
+        said = self._log(number).read_text(errors="replace").strip().splitlines()[-3:]
+        return f"client process {number} ended early: {' | '.join(said) or 'it said nothing'}"
