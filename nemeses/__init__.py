@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from nemeses.failover import FailoverFault
 from nemeses.fault import ExecutedFault, Fault, PlannedFault, Strike
 from nemeses.kill import KillFault, RestartFault, TerminateFault
+from nemeses.migrate import MigrateFault
+from nemeses.migration_crash import MigrationCrashFault
 from nemeses.partition import LossFault, PartitionFault
 from nemeses.pause import PauseFault
 from nemeses.words import checked, nearest
@@ -16,6 +19,9 @@ _KINDS: tuple[Fault, ...] = (
     PauseFault(),
     PartitionFault(),
     LossFault(),
+    FailoverFault(),
+    MigrateFault(),
+    MigrationCrashFault(),
 )
 FAULTS: dict[str, Fault] = {fault.kind: fault for fault in _KINDS}
 """Every kind of fault by its name."""

@@ -6,7 +6,7 @@ the same shard; and the last one leaves time to recover before the run ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,6 @@ from nemeses.stream import Stream
 
 RECOVERY_MS = 500
 """Between the end of one fault and the beginning of the next."""
-MARGIN_MS = 1_000
-"""Between the end of the last fault and the end of the run."""
 SHORTEST_MS = 200
 """A fault with less room than this is left out."""
 
@@ -31,6 +29,8 @@ class Mix:
     """The shortest and the longest that it holds."""
     options: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """The values of each option to draw from."""
+    margin_ms: int = 1_000
+    """Between the end of this fault and the end of the run, at least: healing takes time, too."""
 
 
 _ONE = ("a primary", "a primary", "a replica")
@@ -47,7 +47,7 @@ TABLE: dict[str, Mix] = {
     "loss": Mix(_ONE, (1_000, 4_000), {"percent": (0.1, 0.2, 0.3)}),
     "failover": Mix(("a primary",), (200, 500), {"mode": ("graceful", "graceful", "force", "takeover")}),
     "migrate": Mix(("a primary",), (200, 1_000), {"method": ("auto", "classic"), "slots": (1, 3, 8)}),
-    "migrate-crash": Mix(("a primary",), (1_000, 4_000), {"victim": ("source", "target"), "fix": (True,)}),
+    "migrate-crash": Mix(("a primary",), (1_000, 4_000), {"victim": ("source", "target"), "fix": (True,)}, 5_000),
 }
 """By kind. A mixture mends the migrations that it crashed: what is left open would spoil every fault after it."""
 
@@ -72,17 +72,19 @@ def expand(
     busy = list(taken)
     for begin_ms in range(every_ms, duration_ms, every_ms):
         own = Stream(draw.bits())
-        latest_ms = min(begin_ms + every_ms - RECOVERY_MS, duration_ms - MARGIN_MS)
-        fault = _one(kinds, begin_ms, latest_ms, own, first_number + len(faults))
+        fault = _one(kinds, begin_ms, begin_ms + every_ms - RECOVERY_MS, duration_ms, own, first_number + len(faults))
         if fault is not None and not any(_meet(fault, other) for other in busy):
             faults.append(fault)
     return faults
 
 
-def _one(kinds: Sequence[str], begin_ms: int, latest_ms: int, draw: Stream, number: int) -> PlannedFault | None:
+def _one(
+    kinds: Sequence[str], begin_ms: int, until_ms: int, duration_ms: int, draw: Stream, number: int
+) -> PlannedFault | None:
     """A fault that lies between two times, or None where there is no room for one."""
     kind = draw.choice(kinds)
     mix = TABLE[kind]
+    latest_ms = min(until_ms, duration_ms - mix.margin_ms)
     room_ms = latest_ms - begin_ms
     shortest, longest = min(mix.for_ms[0], room_ms), min(mix.for_ms[1], room_ms)
     if shortest < SHORTEST_MS:

@@ -14,11 +14,13 @@ from typing import Any
 from nemeses import FAULTS
 from nemeses.fault import ExecutedFault, Fault, PlannedFault, Strike
 from nemeses.stream import Stream
-from nemeses.system import InjectionFailed, Interrupted, System
+from nemeses.system import InjectionFailed, Interrupted, System, WaitTimeout
 from nemeses.targets import Survey, parse, pick
 
 Emit = Callable[[str, dict[str, Any]], None]
 """`emit(kind, value)` writes one event of the nemesis into the history; see `run`."""
+RESOLVE_MS = 5_000
+"""How long a role that nobody has may take to be somebody's again."""
 
 
 def run(
@@ -64,6 +66,7 @@ class _Run:
         self._unhealed = False
         """Whether something may have been done to the system that is not undone yet."""
         self._errors: dict[str, str] = {}
+        self._survey = Survey({})
 
     def go(self) -> None:
         try:
@@ -91,16 +94,31 @@ class _Run:
         missing = self.fault.requires - self.system.capabilities
         if missing:
             raise InjectionFailed(f"this deployment cannot do {self.fault.kind}: it lacks {', '.join(sorted(missing))}")
-        survey = Survey.take(self.system)
-        nodes = pick(survey, self.system.nodes, parse(self.planned.target), self._strike.draw)
+        self._survey, nodes = self._resolve()
         self._strike.nodes.extend(nodes)
-        self.executed.nodes = self._strike.nodes
-        self.executed.roles = {node: survey.role(node) for node in nodes}
         self._unhealed = True
         self.executed.evidence = {"inject": self.fault.inject(self._strike)}
         self.executed.injected_ns = self._began_ns()
         evidence = self.executed.evidence["inject"]
         self._tell("inject", **self.planned.options, since_ns=self.executed.injected_ns, evidence=evidence)
+
+    def _resolve(self) -> tuple[Survey, list[str]]:
+        """Who the target is; while a failover goes on, a role may be nobody's for a moment."""
+        target, stream = parse(self.planned.target), self._strike.draw
+        errors: list[InjectionFailed] = []
+
+        def found() -> tuple[Survey, list[str]] | None:
+            survey = Survey.take(self.system)
+            try:
+                return survey, pick(survey, self.system.nodes, target, stream)
+            except InjectionFailed as error:
+                errors.append(error)
+                return None
+
+        try:
+            return self.system.wait(f"a node that is {target}", found, RESOLVE_MS)
+        except WaitTimeout:
+            raise errors[-1] from None
 
     def _heal(self) -> None:
         try:
@@ -133,11 +151,14 @@ class _Run:
         self._emit(self.planned.kind, {"fault": self.planned.number, "phase": "step", "step": step, **value})
 
     def _tell(self, phase: str, **more: Any) -> None:
+        nodes = self._strike.nodes  # a kind may have struck others than the target named: a whole ring, a victim
+        self.executed.nodes = list(nodes)
+        self.executed.roles = {node: self._survey.role(node) for node in nodes}
         value = {
             "fault": self.planned.number,
             "phase": phase,
-            "nodes": list(self.executed.nodes),
-            "roles": dict(self.executed.roles),
+            "nodes": self.executed.nodes,
+            "roles": self.executed.roles,
             "clients": list(self._strike.state.get("clients", [])),
         }
         self._emit(self.planned.kind, value | more)

@@ -1,0 +1,197 @@
+"""Slots on the move the classic way: opened on both sides, emptied key by key, handed over.
+
+While a slot is open, the source sends who asks for a key that it has not (any more) to the target with -ASK. The
+sequence is that of the Redis Cluster specification ("Live reconfiguration"); the destination is told first that it
+owns the slot, so that at no time nobody does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from nemeses.evidence import checkpoint
+from nemeses.fault import Strike
+from nemeses.system import InjectionFailed, ReplyError, System, Unreachable
+from nemeses.targets import SLOTS, Survey, parse
+from nemeses.words import nearest
+
+COMMAND_MS = 5_000
+"""SETSLOT waits for replicas and MIGRATE for the target, so they get more time than other commands."""
+MIGRATE_MS = 1_000
+"""How long the source waits for the target, per batch."""
+SCANNED = 2_000
+"""As many keys are looked at to find slots that are not empty."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """Slots to be moved from one primary to another."""
+
+    source: str
+    target: str
+    slots: tuple[int, ...]
+
+
+def insist(system: System, node: str, *arguments: str | bytes | int, within_ms: int = COMMAND_MS) -> Any:
+    """Send a command that may be repeated until the node accepts it. Raises WaitTimeout with the last refusal."""
+    return system.wait(
+        f"{node} to accept {' '.join(map(str, arguments[:3]))}",
+        lambda: system.call(node, *arguments, timeout_ms=COMMAND_MS),
+        within_ms,
+    )
+
+
+def identity(system: System, node: str) -> str:
+    """The id of a node in the cluster."""
+    text: str = system.call(node, "CLUSTER", "MYID").decode()
+    return text
+
+
+def open_slot(system: System, slot: int, source: str, target: str) -> None:
+    """Let the target import the slot and the source migrate it."""
+    insist(system, target, "CLUSTER", "SETSLOT", slot, "IMPORTING", identity(system, source))
+    insist(system, source, "CLUSTER", "SETSLOT", slot, "MIGRATING", identity(system, target))
+
+
+def move_keys(system: System, slot: int, source: str, target: str, batch: int, most: int | None = None) -> int:
+    """Move the keys of an open slot, `most` at most, and return how many. Raises Interrupted between batches.
+
+    REPLACE makes a batch repeatable: of one whose reply got lost, part may be there already.
+    """
+    node, moved = system.nodes[target], 0
+    while most is None or moved < most:
+        count = batch if most is None else min(batch, most - moved)
+        keys = system.call(source, "CLUSTER", "GETKEYSINSLOT", slot, count)
+        if not keys:
+            break
+        insist(system, source, "MIGRATE", node.host, node.port, "", 0, MIGRATE_MS, "REPLACE", "KEYS", *keys)
+        moved += len(keys)
+        checkpoint(system)
+    return moved
+
+
+def hand_over(system: System, slot: int, source: str, target: str) -> None:
+    """Make the target the owner: there, at the source, and at every other primary that can be reached."""
+    new = identity(system, target)
+    insist(system, target, "CLUSTER", "SETSLOT", slot, "NODE", new)
+    insist(system, source, "CLUSTER", "SETSLOT", slot, "NODE", new)
+    for other in Survey.take(system).primaries:
+        if other not in (source, target):
+            with suppress(Unreachable, ReplyError):  # it hears of it by gossip, since the target's epoch is higher
+                system.call(other, "CLUSTER", "SETSLOT", slot, "NODE", new)
+
+
+def finish(system: System, slot: int, target: str, batch: int) -> tuple[str, str]:
+    """Bring a half-done move of a slot to its end, by whoever is primary now; returns the owners before and after.
+
+    Moving forward with REPLACE is right whoever died: a key on both sides was made anew at the owner, and its
+    version is the younger. Raises Unreachable when one of the two shards has no primary that answers.
+    """
+    survey = Survey.take(system)
+    owner = survey.owner(slot)
+    row = survey.rows.get(target)
+    heir = target if row is None or row.is_primary else row.primary
+    if owner is None or heir is None or heir not in survey.rows:
+        raise Unreachable(f"slot {slot}: its owner ({owner}) or the heir of {target} ({heir}) does not answer")
+    if owner != heir:
+        open_slot(system, slot, owner, heir)
+        move_keys(system, slot, owner, heir, batch)
+        hand_over(system, slot, owner, heir)
+    for name, row in survey.rows.items():
+        if name not in (owner, heir) and (slot in row.importing or slot in row.migrating):
+            with suppress(ReplyError):  # a replica takes this from its primary
+                system.call(name, "CLUSTER", "SETSLOT", slot, "STABLE")
+    return owner, heir
+
+
+def left_open(survey: Survey) -> dict[str, dict[str, dict[str, str]]]:
+    """The open slots that each node tells of: `{"n1": {"migrating": {"7629": "n2"}}}`."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for name, row in survey.rows.items():
+        for state, slots in (("importing", row.importing), ("migrating", row.migrating)):
+            if slots:
+                found.setdefault(name, {})[state] = {str(slot): other for slot, other in sorted(slots.items())}
+    return found
+
+
+def keys_in(system: System, node: str, slots: Iterable[int]) -> int:
+    """How many keys of these slots a node holds, whoever owns them."""
+    return sum(system.call(node, "CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots)
+
+
+def ranges(slots: Iterable[int]) -> list[list[int]]:
+    """Ascending slots as first and last of each run."""
+    runs: list[list[int]] = []
+    for slot in slots:
+        if runs and runs[-1][1] == slot - 1:
+            runs[-1][1] = slot
+        else:
+            runs.append([slot, slot])
+    return runs
+
+
+def choose(strike: Strike, source: str, wanted: int | Sequence[int], *, full_only: bool = False) -> Move:
+    """Decide what moves where: `wanted` slots of a primary (or as many as that) to `to`, or to a drawn primary.
+
+    The slot that the target names comes first, then those that hold keys, then (unless `full_only`) empty ones.
+    Raises InjectionFailed when the source does not own the slots, or there is nowhere to go.
+    """
+    survey = Survey.take(strike.system)
+    owned = survey.slots(source)
+    slots = _drawn(strike, source, owned, wanted, full_only=full_only) if isinstance(wanted, int) else sorted(wanted)
+    foreign = [slot for slot in slots if survey.owner(slot) != source]
+    if not slots or foreign:
+        lacks = f"does not own slot {foreign[0]}" if foreign else "has no slot with keys in it"
+        raise InjectionFailed(f"{source} ({survey.role(source)}) {lacks}")
+    return Move(source, _destination(strike, survey, source), tuple(slots))
+
+
+def _drawn(strike: Strike, source: str, owned: list[int], count: int, *, full_only: bool) -> list[int]:
+    target = parse(strike.planned.target)
+    named = [target.number] if target.form.endswith("slot N") and target.number in owned else []
+    full = sorted(_populated(strike.system, source) & set(owned))
+    empty = [] if full_only else sorted(set(owned) - set(full))
+    strike.draw.shuffle(full)
+    strike.draw.shuffle(empty)
+    order = dict.fromkeys(slot for slot in (*named, *full, *empty) if slot is not None)
+    return sorted(list(order)[:count])
+
+
+def _populated(system: System, node: str) -> set[int]:
+    keys: list[bytes] = []
+    for part in _scan(system, node):
+        keys += part
+        if len(keys) >= SCANNED:
+            break
+    return {system.call(node, "CLUSTER", "KEYSLOT", key) for key in keys[:SCANNED]}
+
+
+def _scan(system: System, node: str) -> Iterator[list[bytes]]:
+    cursor: Any = b"0"
+    while True:
+        cursor, keys = system.call(node, "SCAN", cursor, "COUNT", 500)
+        yield keys
+        if cursor in (b"0", 0):
+            return
+
+
+def _destination(strike: Strike, survey: Survey, source: str) -> str:
+    to: str | None = strike.planned.options["to"]
+    others = [name for name in survey.primaries if name != source]
+    if to is not None and to not in others:
+        raise InjectionFailed(f"to: {to} is no other primary that answers now; {nearest(to, others)}")
+    if not others:
+        raise InjectionFailed(f"there is no primary but {source} to move slots to")
+    return to or strike.draw.choice(others)
+
+
+def which_slots(value: Any) -> Any:
+    """The check of an option `slots`: None, a number of slots, or a list of them."""
+    if value is None or (type(value) is int and value >= 1):
+        return value
+    if isinstance(value, list | tuple) and value and all(type(s) is int and 0 <= s < SLOTS for s in value):
+        return value
+    raise ValueError(f"{value!r} is neither a number of slots (from 1) nor a list of slots (0 to {SLOTS - 1})")
