@@ -18,8 +18,11 @@ Two questions stand beside the error itself:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from chaos.operation import Operation
 
 Outcome = Literal["ok", "fail", "info"]
 
@@ -163,3 +166,24 @@ def classify(error: str | BaseException, *, writes: bool, sent: bool, script: bo
         return row.read
     within = script and sent and (not row.precheck or "script: " in str(error) or "user_script" in str(error))
     return "info" if within else row.write
+
+
+def judge(operation: Operation, replies: Sequence[object]) -> Outcome:
+    """What became of an operation from all the replies to one attempt of it, where errors are exceptions.
+
+    `ok` when there is no error among them. A transaction is decided by the reply to its EXEC; but when MULTI itself
+    was refused, what followed was no transaction, and every command counts.
+    """
+    errors = [reply for reply in replies if isinstance(reply, Exception)]
+    if not errors:
+        return "ok"
+    name = str(operation.commands[0][0])
+    if name != "MULTI":
+        script = name.startswith(("EVAL", "FCALL"))
+        return classify(str(errors[0]), writes=operation.writes, sent=True, script=script)
+    decisive = replies if isinstance(replies[0], Exception) else replies[-1:]
+    if all(
+        isinstance(reply, Exception) and classify(str(reply), writes=True, sent=True) == "fail" for reply in decisive
+    ):
+        return "fail"
+    return "info" if operation.writes else "fail"

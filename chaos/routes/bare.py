@@ -30,7 +30,7 @@ from hiredis import ProtocolError, ReplyError
 from chaos.crew import Clock, MachineCrew
 from chaos.job import Job
 from chaos.operation import Command, Doubtful, Operation, Refused
-from chaos.outcomes import Outcome, classify
+from chaos.outcomes import Outcome, classify, judge
 from chaos.recorder import Recorder
 from chaos.routes.machine import NEVER, Effects, Link, Phase
 from chaos.routes.slotmap import Directory, SlotMap, UnknownAddress, slot_of
@@ -291,26 +291,13 @@ class Bare:
 
     def _refused(self, replies: list[Any], text: str, now: int) -> None:
         """A reply was an error; `text` is the first."""
-        outcome = self._judge(replies, text)
+        outcome = judge(self._op, replies)
         word = text.partition(" ")[0]
         if outcome == "fail" and word in REDIRECTIONS and not self._crossed(replies):
             return self._redirected(word, text, now)
         if self._op.via != "cross-slot":
             self._pause_after(word in NO_SERVICE)
         return self._complete(outcome, self._op.value, now, text)
-
-    def _judge(self, replies: list[Any], text: str) -> Outcome:
-        """What became of an operation with errors among its replies."""
-        op = self._op
-        if op.commands[0][0] != "MULTI":
-            script = str(op.commands[0][0]).startswith("EVAL")
-            return classify(text, writes=op.writes, sent=True, script=script)
-        # After a MULTI that was refused, what followed was no transaction, and each command counts.
-        decisive = replies if isinstance(replies[0], ReplyError) else replies[-1:]
-        for reply in decisive:
-            if not isinstance(reply, ReplyError) or classify(str(reply), writes=op.writes, sent=True) == "info":
-                return "info" if op.writes else "fail"
-        return "fail"
 
     def _crossed(self, replies: list[Any]) -> bool:
         """Whether a transaction across slots was refused as such: its first key was accepted and a later one not."""

@@ -38,6 +38,11 @@ class Directory:
         except KeyError:
             raise UnknownAddress(f"{host}:{port} is no node of this run") from None
 
+    def reachable(self, address: Address) -> Address:
+        """Where clients reach what announces itself at an address; the address itself when it is no node's."""
+        name = self._names.get(f"{address[0]}:{address[1]}")
+        return address if name is None else self.addresses[name]
+
     def redirection(self, text: str, said_by: str) -> Redirection:
         """Understand `MOVED 7629 host:port` or `ASK ...`, said by a node. An empty host means that node's own.
 

@@ -1,0 +1,363 @@
+"""Route `cluster`: redis-py's `RedisCluster` as applications use it, a client and a thread each, watched from below.
+
+What the client raises at the end says nothing about the attempts before: it repeats a command after a read timeout,
+and its own refresh of the map may replace that error by another (`RedisClusterException`) or by a defect of its own
+(`AttributeError` for an ASK to a node it does not know). So a subclass of its `Connection` watches what is sent and
+what comes back, and an operation is
+
+* `ok` when the client returned: its value is taken from the replies below, not from what the client made of them;
+* `info` when the client raised and any attempt had been sent and was not answered in full, or was answered with a
+  success that the client did not see, or with an error that leaves the outcome open;
+* `fail` when the client raised and every attempt, if there was any, was refused.
+
+A write that the client repeated and that then succeeded is `ok`, with its `attempts` in the history: if it was
+applied twice, that is a finding about the client. Connections that could not be made are attempts as well
+(`"sent": false`), also those that the client made to refresh its map.
+
+WAIT is left out here: redis-py sends it to a node of its choosing on any connection, where it says nothing about
+the write.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.connection import Connection
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
+from redis.retry import Retry
+
+from chaos.crew import REPORT_NS, Clock
+from chaos.errors import RunFailed
+from chaos.job import Job
+from chaos.operation import Doubtful, Operation, Refused
+from chaos.outcomes import Outcome, classify, judge
+from chaos.recorder import Recorder
+from chaos.routes.slotmap import Directory, UnknownAddress
+from chaos.transport import CUT, RETRY_NS
+from checkers.history import Event
+
+INTERNAL = frozenset({"HELLO", "AUTH", "CLIENT", "SELECT", "READONLY", "CLUSTER", "ASKING", "PING", "COMMAND", "INFO"})
+"""Commands that redis-py sends for itself."""
+GRACE_S = 10
+"""How long threads may go on after the end: redis-py's retries outlast the timeout of one attempt."""
+BACKOFF_BASE_S, BACKOFF_CAP_S = 0.01, 1
+"""redis-py's own defaults."""
+
+
+class Attempt:
+    """What was seen of one attempt, below the client."""
+
+    def __init__(self, node: str, began_ns: int, commands: int, asking: bool) -> None:
+        self.node = node
+        self.began_ns = began_ns
+        self.sent = False
+        self.asking = asking
+        self.replies: list[Any] = []
+        """What came back; error replies as exceptions that carry the server's whole text."""
+        self.failure: str | None = None
+        self._commands = commands
+
+    @property
+    def answered(self) -> bool:
+        """Whether every command of the attempt has its reply."""
+        return len(self.replies) == self._commands
+
+    def as_event(self) -> dict[str, Any]:
+        """As the history shows it."""
+        error = next((str(reply) for reply in self.replies if isinstance(reply, Exception)), self.failure)
+        seen = {"node": self.node, "time": self.began_ns, "sent": self.sent}
+        return seen if error is None else {**seen, "error": error}
+
+
+class Log:
+    """The attempts of the operation that one client is doing; empty and inactive between operations."""
+
+    def __init__(self, directory: Directory, clock: Clock, source: str | None, timeout_s: float) -> None:
+        """`source` is the local address to speak from; `timeout_s` that of connecting and of each reply."""
+        self.source = source
+        self.timeout_s = timeout_s
+        self.attempts: list[Attempt] = []
+        self.active = False
+        self.asking = False
+        """ASKING was sent: it belongs to the next attempt."""
+        self._directory = directory
+        self._clock = clock
+
+    def start(self) -> None:
+        """An operation begins."""
+        self.attempts = []
+        self.active = True
+        self.asking = False
+
+    def attempt(self, host: str, port: int, commands: int) -> Attempt:
+        """An attempt at a node begins."""
+        try:
+            node = self._directory.name(host, port)
+        except UnknownAddress:
+            node = f"{host}:{port}"
+        attempt = Attempt(node, self._clock(), commands, self.asking)
+        self.asking = False
+        self.attempts.append(attempt)
+        return attempt
+
+
+class WatchedConnection(Connection):
+    """A connection that writes into the log of its client; each client has a subclass with its own."""
+
+    log: Log
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._attempt: Attempt | None = None
+        self._commands = 1
+        self._internal = False
+
+    def _connect(self) -> socket.socket:
+        try:
+            return _dial(self.host, self.port, self.log.source, self.log.timeout_s)
+        except OSError as error:
+            if self.log.active:
+                self.log.attempt(self.host, self.port, 1).failure = str(error)
+            raise
+
+    def send_command(self, *args: Any, **options: Any) -> None:
+        """Send one command; note it unless it is the client's own."""
+        self._internal = args[0] in INTERNAL
+        if args[0] == "ASKING":
+            self.log.asking = True
+        try:
+            super().send_command(*args, **options)
+        finally:
+            self._internal = False
+
+    def pack_commands(self, commands: Any) -> Any:
+        """Pack a transaction, and remember how many replies it will have."""
+        commands = list(commands)
+        self._commands = len(commands)
+        return super().pack_commands(commands)
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send bytes. The attempt counts as sent once the first may have left."""
+        self._attempt = None
+        if self.log.active and not self._internal:
+            if not self.is_connected:
+                self.connect()
+            self._attempt = self.log.attempt(self.host, self.port, self._commands)
+            self._attempt.sent = True
+        self._commands = 1
+        try:
+            super().send_packed_command(command, check_health)
+        except BaseException as error:
+            self._failed(error)
+            raise
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        """Read one reply and note it."""
+        try:
+            reply = super().read_response(*args, **options)
+        except ResponseError as error:
+            self._note(Exception(_text(error)))
+            raise
+        except BaseException as error:
+            self._failed(error)
+            raise
+        self._note(reply)
+        return reply
+
+    def _note(self, reply: Any) -> None:
+        if self._attempt is not None:
+            self._attempt.replies.append(reply)
+            if self._attempt.answered:
+                self._attempt = None
+
+    def _failed(self, error: BaseException) -> None:
+        if self._attempt is not None:
+            self._attempt.failure = str(error)
+            self._attempt = None
+
+
+def _text(error: ResponseError) -> str:
+    """The server's text: redis-py keeps the first word apart for the errors it knows."""
+    code = error.status_code
+    return str(error) if code is None or str(error).startswith(code) else f"{code} {error}"
+
+
+def _dial(host: str, port: int, source: str | None, timeout_s: float) -> socket.socket:
+    """Connect as TCP promises: a link that the kernel knows to be cut stays pending until the timeout."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(errno.ETIMEDOUT, f"no connection to {host}:{port} for {timeout_s} s")
+        try:
+            connection = socket.create_connection((host, port), left, None if source is None else (source, 0))
+        except OSError as error:
+            if error.errno not in CUT:
+                raise
+            time.sleep(min(RETRY_NS / 1e9, left))
+        else:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(timeout_s)
+            return connection
+
+
+def outcome_of(operation: Operation, attempts: list[Attempt], raised: BaseException) -> Outcome:
+    """What became of an operation that ended with an exception, from what was seen of its attempts."""
+    for attempt in attempts:
+        if attempt.sent and not attempt.answered:
+            outcome = classify(TimeoutError(attempt.failure), writes=operation.writes, sent=True)
+        elif attempt.sent:
+            outcome = judge(operation, attempt.replies)
+            if outcome == "ok":  # applied, or the client would not take the reply for an answer
+                outcome = classify(Doubtful(str(raised)), writes=operation.writes, sent=True)
+        else:
+            outcome = "fail"
+        if outcome == "info":
+            return "info"
+    return "fail"
+
+
+class LibraryClient:
+    """One `RedisCluster` and what it does."""
+
+    def __init__(self, client: int, job: Job, directory: Directory, clock: Clock) -> None:
+        """Raises RunFailed when the cluster cannot be reached."""
+        self.client = client
+        self.log = Log(directory, clock, job.sources.get(client), job.timeout_ms / 1000)
+        retries = job.route_options.get("retries")
+        backoff = ExponentialWithJitterBackoff(base=BACKOFF_BASE_S, cap=BACKOFF_CAP_S)
+        (host, port), *others = job.nodes.values()
+        try:
+            self.redis: Any = RedisCluster.from_url(
+                f"redis://{host}:{port}",
+                startup_nodes=[ClusterNode(*address) for address in others],
+                connection_class=type(f"WatchedConnection{client}", (WatchedConnection,), {"log": self.log}),
+                address_remap=directory.reachable,
+                require_full_coverage=False,
+                retry=None if retries is None else Retry(backoff, retries),
+                socket_timeout=self.log.timeout_s,
+                socket_connect_timeout=self.log.timeout_s,
+                client_name=f"cq-c{client}",
+                protocol=2,  # RESP2: maintenance notifications, which change timeouts, are off with it
+            )
+        except (RedisError, RedisClusterException, OSError) as error:
+            raise RunFailed(f"client {client} cannot reach the cluster by redis-py: {error}") from error
+
+    def perform(self, operation: Operation) -> None:
+        """Do it as an application would; what happened stands in the log. Raises whatever redis-py does."""
+        commands = [command for command in operation.commands if command[0] != "WAIT"]
+        self.log.start()
+        try:
+            if commands[0][0] == "MULTI":
+                with self.redis.pipeline(transaction=True) as pipeline:
+                    for command in commands[1:-1]:
+                        pipeline.execute_command(*command)
+                    pipeline.execute()
+            else:
+                self.redis.execute_command(*commands[0])
+        finally:
+            self.log.active = False
+
+
+class ThreadCrew:
+    """One thread for each client. Implements `chaos.crew.Crew`."""
+
+    def __init__(self, job: Job, recorder: Recorder, clock: Clock) -> None:
+        """Raises RunFailed when the cluster cannot be reached."""
+        self._job = job
+        self._recorder = recorder
+        self._clock = clock
+        self._mixture = job.mixture()
+        directory = Directory(job.nodes, job.aliases)
+        self._clients = [LibraryClient(client, job, directory, clock) for client in job.streams]
+        self._counts = {client: {"ok": 0, "fail": 0, "info": 0} for client in job.streams}
+        self._executed = dict.fromkeys(job.streams, 0)
+        self._stop = threading.Event()
+        self._over = False
+        self._lock = threading.Lock()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Operations completed, by outcome."""
+        return {kind: sum(own[kind] for own in self._counts.values()) for kind in ("ok", "fail", "info")}
+
+    @property
+    def executed(self) -> dict[int, int]:
+        """Operations begun, by client."""
+        return dict(self._executed)
+
+    def run(self, until_ns: int, stopped: Callable[[], bool], report: Callable[[], None]) -> None:
+        """See `Crew`. An operation that outlasts the grace after the end stays open: its outcome is not known."""
+        threads = [threading.Thread(target=self._work, args=(client,), daemon=True) for client in self._clients]
+        while (now := self._clock()) < 0 and not stopped():
+            self._stop.wait(min(-now, REPORT_NS) / 1e9)
+        for thread in threads:
+            thread.start()
+        while (now := self._clock()) < until_ns and not stopped():
+            self._stop.wait(min(until_ns - now, REPORT_NS) / 1e9)
+            report()
+        self._stop.set()
+        deadline = time.monotonic() + GRACE_S
+        for thread in threads:
+            thread.join(max(0, deadline - time.monotonic()))
+        with self._lock:
+            self._over = True
+        for client in self._clients:
+            client.redis.close()
+
+    def _work(self, client: LibraryClient) -> None:
+        process = client.client
+        seed = self._job.streams[client.client]
+        interval_ns = 0 if self._job.rate is None else round(1e9 / self._job.rate)
+        while not self._stop.is_set():
+            began = self._clock()
+            operation = self._mixture.operation(client.client, self._executed[client.client], seed)
+            self._executed[client.client] += 1
+            outcome = self._do(client, operation, process)
+            self._counts[client.client][outcome] += 1
+            if outcome == "info":
+                process += self._job.total
+            self._stop.wait(max(0, began + interval_ns - self._clock()) / 1e9)
+
+    def _do(self, client: LibraryClient, operation: Operation, process: int) -> Outcome:
+        event = Event(type="invoke", f=operation.f, process=process, key=operation.key, value=operation.value)
+        event.via = operation.via
+        event.time = self._clock()
+        self._write(event)
+        done = Event(type="ok", f=operation.f, process=process, key=operation.key, value=operation.value)
+        outcome: Outcome = "ok"
+        try:
+            client.perform(operation)
+            done.value = operation.result(client.log.attempts[-1].replies)
+        except (Refused, Doubtful) as error:
+            outcome, done.error = classify(error, writes=operation.writes, sent=True), str(error)
+        except Exception as error:  # noqa: BLE001 - redis-py raises more than RedisError, defects included
+            outcome = outcome_of(operation, client.log.attempts, error)
+            done.error = f"{type(error).__name__}: {error}"
+        done.time = self._clock()
+        _describe(done, outcome, client.log.attempts)
+        self._write(done)
+        return outcome
+
+    def _write(self, event: Event) -> None:
+        with self._lock:
+            if not self._over:
+                self._recorder.write(event)
+
+
+def _describe(done: Event, outcome: Outcome, attempts: list[Attempt]) -> None:
+    """Put the way of an operation into the event of its end."""
+    done.type = outcome
+    if attempts and attempts[-1].answered:
+        done.node, done.asking = attempts[-1].node, attempts[-1].asking
+    if len(attempts) > 1:
+        done.hops = [attempt.node for attempt in attempts]
+    if len(attempts) > 1 or outcome != "ok":
+        done.attempts = [attempt.as_event() for attempt in attempts]
