@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -190,6 +191,22 @@ def test_a_session_without_tests_of_ours_imports_nothing_of_ours(
     )
 
     pytester.runpytest_subprocess(*LOAD).assert_outcomes(passed=1)
+
+
+def test_the_first_suite_of_the_readme_is_short_and_runs(pytester: pytest.Pytester, runner: Runner) -> None:
+    readme = (Path(chaos.run.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    suite = dict(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", readme, re.DOTALL))
+    assert sum(len(text.splitlines()) for text in suite.values()) < 40
+    for name, text in suite.items():
+        (pytester.path / name).write_text(text)
+
+    done = pytester.runpytest_inprocess(*LOAD)
+
+    # The made-up result loses writes, so the tests that claim a loss pass and the others fail.
+    done.assert_outcomes(passed=2, failed=2)
+    names = ["sessions", "graceful-failover", "primary-partition", "primary-partition"]
+    assert [scenario.name for scenario, _ in runner.asked] == names
+    assert [asked["seed"] for _, asked in runner.asked] == [None, None, 1, 2]
 
 
 @pytest.mark.server
