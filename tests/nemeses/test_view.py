@@ -30,7 +30,7 @@ class Canned:
 
 
 def view(text=TEXT):
-    return View("n1", parse(text, NODES))
+    return View("n1", parse(text, NODES, "n1"))
 
 
 def test_rows_carry_names_flags_and_links():
@@ -43,6 +43,10 @@ def test_rows_carry_names_flags_and_links():
     assert not view().row("n3").is_primary
     assert view().knows("n3")
     assert not view().knows("n4")
+
+
+def test_a_node_that_met_no_other_knows_no_address_of_its_own():
+    assert view(f"{A} :6379@16379 myself,master - 0 0 1 connected 0-16383").primaries() == ["n1"]
 
 
 def test_slots_and_open_slots():
@@ -81,7 +85,7 @@ def test_agreement_compares_owners_and_nothing_else():
 @pytest.mark.parametrize("text", ["OK", "a b c d e f g"])
 def test_another_text_is_refused(text):
     with pytest.raises(ReplyError, match="not a line of CLUSTER NODES"):
-        parse(text, NODES)
+        parse(text, NODES, "n1")
 
 
 def test_a_view_without_myself_says_whose_it_is():

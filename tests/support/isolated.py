@@ -26,22 +26,30 @@ def run_isolated(
     function: Callable[..., Any],
     *arguments: Any,
     prefix: Sequence[str] | None = None,
-    environment: dict[str, str] | None = None,
+    user: int | None = None,
+    python: str = sys.executable,
     timeout_s: float = 120,
 ) -> Any:
     """Call a top-level function of a test file in a fresh Python behind `prefix`, and return what it returned.
 
-    Arguments and result are pickled. Raises FailedInside with the traceback, or with the output of a process that
-    ended without an answer.
+    Arguments and result are pickled. With `user` it runs under that user id, by a `python` of the same version that
+    this user may run. Raises FailedInside with the traceback, or with the output of a process that ended without
+    an answer.
     """
     before = namespace.prefix() if prefix is None else list(prefix)
-    variables = os.environ | namespace.environment() | (environment or {}) | {"PYTHONPATH": str(ROOT)}
+    packages = [str(ROOT), str(Path(__file__).parent), *(path for path in sys.path if path.endswith("-packages"))]
+    variables = os.environ | namespace.environment() | {"PYTHONPATH": os.pathsep.join(packages)}
     with tempfile.TemporaryDirectory() as directory:
+        if user is not None:
+            os.chown(directory, user, user)
         call, answer = Path(directory, "call"), Path(directory, "answer")
         file = sys.modules[function.__module__].__file__
         call.write_bytes(pickle.dumps((str(file), function.__name__, arguments)))
         done = subprocess.run(
-            [*before, sys.executable, __file__, call, answer],
+            [*before, python, __file__, call, answer],
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
             env=variables,
             capture_output=True,
             text=True,

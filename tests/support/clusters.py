@@ -1,0 +1,63 @@
+"""Real clusters for tests: formed in a directory of their own, and gone when the context ends."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from chaos.deploy import servers
+from chaos.deploy.control import Control
+from chaos.deploy.local import Isolation, LocalDeployment
+from chaos.topologies.cluster import ClusterTopology
+
+CLIENTS = 3
+
+
+@contextmanager
+def nodes(
+    count: int, config: dict[str, Any] | None = None, isolation: Isolation | None = None
+) -> Iterator[LocalDeployment]:
+    """Started nodes that do not know each other."""
+    with tempfile.TemporaryDirectory(prefix="cachequake-test-") as directory:
+        deployment = LocalDeployment(
+            servers.find(),
+            count,
+            {"cluster-node-timeout": 500} | (config or {}),
+            Path(directory),
+            began_ns=time.monotonic_ns(),
+            clients=CLIENTS,
+            isolation=isolation,
+        )
+        with deployment:
+            deployment.start_all()
+            yield deployment
+
+
+@contextmanager
+def cluster(
+    primaries: int = 3,
+    replicas: int = 1,
+    config: dict[str, Any] | None = None,
+    isolation: Isolation | None = None,
+) -> Iterator[tuple[LocalDeployment, ClusterTopology]]:
+    """A formed cluster of nodes."""
+    topology = ClusterTopology(primaries, replicas)
+    with nodes(len(topology.names), config, isolation) as deployment:
+        topology.form(deployment)
+        yield deployment, topology
+
+
+@contextmanager
+def client(deployment: LocalDeployment, number: int) -> Iterator[Control]:
+    """A client's way to the nodes: from the address of client `number`, so that cuts concern it."""
+    control = Control(
+        lambda node: (deployment.nodes[node].host, deployment.nodes[node].port), deployment.client_address(number)
+    )
+    try:
+        yield control
+    finally:
+        control.close()
