@@ -73,13 +73,12 @@ def counter_keys(operations: Operations) -> set[int]:
 
 def _sets(operations: Operations) -> list[Elements]:
     counters = counter_keys(operations)
+    rows = operations.rows("add")
+    codes = operations.key[rows]
     found: dict[int, Elements] = {}
-    for row in operations.rows("add").tolist():
-        code = int(operations.key[row])
-        if code not in counters:
-            found.setdefault(code, Elements(operations.key_name(row) or "", False)).added.append(
-                (operations.value[row], row)
-            )
+    for code in sorted(set(codes.tolist()) - counters):
+        added = [(operations.value[row], row) for row in rows[codes == code].tolist()]
+        found[code] = Elements(operations.keys[code] if code >= 0 else "", False, added)
     for row in operations.rows("read").tolist():
         if operations.type[row] == OK and int(operations.key[row]) in found:
             found[int(operations.key[row])].reads.append((row, operations.value[row] or []))

@@ -210,7 +210,7 @@ def _older_answers(table: _Table, writes: Numbers, reads: Numbers) -> Iterator[t
     span = np.int64(len(reads) + 1)
     oldest = np.minimum.accumulate((operations.key[rows] * span + rank)[::-1])[::-1]
     ends = operations.end[table.write[writes]]
-    times = np.unique(np.concatenate([operations.start[rows], ends]))
+    times = np.sort(np.concatenate([operations.start[rows], ends]))
     width = np.int64(len(times) + 1)
     line = operations.key[rows] * width + np.searchsorted(times, operations.start[rows])
     keys = operations.key[table.write[writes]]
@@ -239,11 +239,8 @@ def _writes(operations: Operations) -> Iterator[tuple[int, Any]]:
         yield row, operations.value[row]
     for row in operations.rows("cas").tolist():
         yield row, operations.value[row][1]
-    firsts = _first_keys(operations)
-    for row, value in _of_groups(operations, "mset"):
-        first = firsts[int(operations.key[row])]
-        if first in value:
-            yield row, (first, value[first])
+    for row, value, key in _of_groups(operations, "mset"):
+        yield row, (key, value[key])
 
 
 def _reads(operations: Operations, keys: NDArray[np.int32]) -> Iterator[tuple[int, Any]]:
@@ -251,24 +248,24 @@ def _reads(operations: Operations, keys: NDArray[np.int32]) -> Iterator[tuple[in
     answered = (operations.type[rows] == OK) & np.isin(operations.key[rows], keys)
     for row in rows[answered].tolist():
         yield row, operations.value[row]
-    firsts = _first_keys(operations)
-    for row, value in _of_groups(operations, "mget"):
-        first = firsts.get(int(operations.key[row]))
-        if operations.type[row] == OK and first in value:
-            yield row, None if value[first] is None else (first, value[first])
+    for row, value, key in _of_groups(operations, "mget"):
+        if operations.type[row] == OK:
+            yield row, None if value[key] is None else (key, value[key])
 
 
-def _first_keys(operations: Operations) -> dict[int, str]:
-    """The first of all keys that are ever set in each group, by the group's code."""
-    firsts: dict[int, str] = {}
-    for row, value in _of_groups(operations, "mset"):
-        group = int(operations.key[row])
-        firsts[group] = min(firsts.get(group, min(value)), min(value))
-    return firsts
+def _of_groups(operations: Operations, f: str) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """Operations on groups with their values and the key that stands for the group, if they touch that one."""
+    crossing = {row for row, detail in operations.details.items() if detail.get("via") in ("cross-slot", "undeclared")}
+    stands: dict[int, str] = {}
+    for row, code in _named(operations, "mset"):
+        if code not in stands and row not in crossing and operations.value[row]:
+            stands[code] = min(operations.value[row])
+    for row, code in _named(operations, f):
+        value, key = operations.value[row], stands.get(code)
+        if key is not None and row not in crossing and value and key in value:
+            yield row, value, key
 
 
-def _of_groups(operations: Operations, f: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for row in operations.rows(f).tolist():
-        value = operations.value[row]
-        if value and operations.details.get(row, {}).get("via") not in ("cross-slot", "undeclared"):
-            yield row, value
+def _named(operations: Operations, f: str) -> Iterator[tuple[int, int]]:
+    rows = operations.rows(f)
+    return zip(rows.tolist(), operations.key[rows].tolist(), strict=True)
