@@ -161,15 +161,16 @@ def check(
     as_json: bool,
 ) -> int:
     """Check the history of a run (by the run's claims), or history files of any origin (by their verdict)."""
-    from chaos.check_files import check_files
-    from chaos.judge import check_run
-    from chaos.store import find_run
-
     if len(paths) == 1 and not Path(paths[0]).is_file():
+        from chaos.judge import check_run
+        from chaos.store import find_run
+
         run_dir = find_run(paths[0], out)
         result = check_run(run_dir)
         _show(run_dir, result, as_json)
         return result.exit_code
+    from chaos.check_files import check_files
+
     return check_files(paths, model, initial, names, budget, null_reads, as_json)
 
 
