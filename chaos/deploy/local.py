@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from chaos.deploy import namespace
+from chaos.deploy import loss, namespace
 from chaos.deploy.addresses import BUS_PORT, DATA_PORT, Addresses, Claim
 from chaos.deploy.clock import Clock
 from chaos.deploy.control import Control
@@ -25,7 +25,7 @@ from chaos.deploy.processes import Process, Spawner
 from chaos.deploy.proxies import ProxyLinks
 from chaos.deploy.servers import Server
 from chaos.errors import ServerError
-from nemeses.system import Node, Port, ReplyError, Unreachable, WaitTimeout
+from nemeses.system import InjectionFailed, Node, Port, ReplyError, Unreachable, WaitTimeout
 
 CAPABILITIES = frozenset({"kill", "pause", "links", "loseable"})
 """What every local deployment can do; `loseable`: a node can be restarted without its data."""
@@ -56,7 +56,10 @@ _DATA = ("appendonlydir", "*.aof", "*.rdb")
 
 
 class LocalDeployment(Clock):
-    """Implements `System`, `Kill`, `Pause` and `Links` of `nemeses.system`. Nodes are `n1` to `nN`."""
+    """Implements `System`, `Kill`, `Pause`, `Links` and, where the kernel can, `Loss` of `nemeses.system`.
+
+    Nodes are `n1` to `nN`.
+    """
 
     def __init__(
         self,
@@ -85,6 +88,7 @@ class LocalDeployment(Clock):
         self.isolation: Isolation
         self._addresses: Addresses
         self._links: LinkLayer
+        self._loss: loss.PacketLoss | None = None
         if isolation == "proxy" or not (namespace.entered() and self._in_namespace()):
             self._behind_proxy()
         self.nodes: Mapping[str, Node] = {
@@ -133,8 +137,8 @@ class LocalDeployment(Clock):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What this deployment can do; see `CAPABILITIES`."""
-        return CAPABILITIES
+        """What this deployment can do: `CAPABILITIES`, and `loss` where the kernel can lose packets."""
+        return CAPABILITIES if self._loss is None else CAPABILITIES | {"loss"}
 
     def call(self, node: str, *arguments: str | bytes | int, timeout_ms: int = 1_000) -> Any:
         """See `System.call`. Goes straight to the node from an address of the controller's own."""
@@ -213,10 +217,20 @@ class LocalDeployment(Clock):
     def heal(self, handle: str) -> None:
         """See `Links.heal`."""
         self._links.heal(handle)
+        if self._loss is not None:
+            self._loss.heal(handle)
 
     def heal_all(self) -> None:
         """See `Links.heal_all`."""
         self._links.heal_all()
+        if self._loss is not None:
+            self._loss.heal_all()
+
+    def lose(self, sources: Collection[str], destinations: Collection[str], *, percent: float) -> str:
+        """See `Loss.lose`. Raises InjectionFailed where `loss` is none of the capabilities."""
+        if self._loss is None:
+            raise InjectionFailed("this kernel, or the proxy that stands in for it, cannot lose packets")
+        return self._loss.lose(sources, destinations, percent)
 
     # How it is made
 
@@ -229,6 +243,9 @@ class LocalDeployment(Clock):
         except OSError:
             return False
         self._ends.callback(links.close)
+        if loss.reason_against() is None:
+            self._loss = loss.PacketLoss(self._endpoints(addresses))
+            self._ends.callback(self._loss.heal_all)
         self.isolation, self._addresses, self._links = "network namespace", addresses, links
         return True
 

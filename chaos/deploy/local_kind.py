@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chaos.deploy import namespace, servers
+from chaos.deploy import namespace, probe, servers
 from chaos.deploy.base import Deployment
 from chaos.deploy.local import CAPABILITIES, LocalDeployment
 from chaos.deploy.processes import kill_left
@@ -32,7 +32,9 @@ class LocalKind:
         except ServerError as error:
             raise BadInput(str(error)) from error
         for fault in plan.faults:
-            missing = FAULTS[fault.kind].requires - CAPABILITIES
+            missing = set(FAULTS[fault.kind].requires - CAPABILITIES)
+            if "loss" in missing and probe.reasons_against()["loss"] is None:
+                missing.remove("loss")
             if missing:
                 raise BadInput(f"fault {fault.kind} needs {', '.join(sorted(missing))}, which local cannot do")
 

@@ -1,0 +1,48 @@
+"""What the kernel allows inside namespaces of a run's own, tried out in some made for that."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import chaos
+from chaos.deploy import loss, namespace
+from chaos.deploy.links import KernelLinks
+
+
+@functools.cache
+def reasons_against() -> dict[str, str | None]:
+    """Why links cannot be cut (`links`) or packets lost (`loss`) in the kernel; None for what works. About 0.5 s."""
+    if (reason := namespace.available()) is not None:
+        return dict.fromkeys(("links", "loss"), f"no namespaces: {reason}")
+    root = str(Path(chaos.__file__).parents[1])
+    done = subprocess.run(
+        [*namespace.prefix(), sys.executable, "-m", "chaos.deploy.probe"],
+        env=os.environ | namespace.environment() | {"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    try:
+        found: dict[str, str | None] = json.loads(done.stdout)
+    except ValueError:
+        return dict.fromkeys(("links", "loss"), f"trying it out failed: {done.stderr.strip()[-300:]}")
+    return found
+
+
+def _links() -> str | None:
+    try:
+        KernelLinks({})
+    except OSError as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    namespace.prepare()
+    print(json.dumps({"links": _links(), "loss": loss.reason_against()}))
