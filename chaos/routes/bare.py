@@ -5,9 +5,9 @@ of one attempt. It follows what was certainly not executed, MOVED and ASK up to 
 `MOST_TRIES` times; everything else ends the operation, by the table in `chaos.outcomes`.
 
 What an application's client does after an error, this one does before the *next* operation: it asks another node
-for the map of the slots. And it is wary: for a second after a node did not answer, it waits only `BRIEF_NS` for a
-connection to that node (nothing is sent before the connection stands, so that is a certain `fail`). Otherwise a
-client beside a cut link would spend the whole run waiting for the far side.
+for the map of the slots. And a node that was silent once has to show a sign of life first: its connection is made
+anew in the background, and until it stands, operations for that node fail at once (nothing was sent, so that is
+certain). Otherwise a client beside a cut link would spend the whole run waiting for the far side.
 
 After an operation that failed for want of service a client pauses for `PACE_NS`, so that a dead node, which refuses
 in microseconds, does not fill the history with refusals.
@@ -43,8 +43,8 @@ MOST_TRIES = 5
 TRYAGAIN_NS = 20_000_000
 """Pause before an operation that met TRYAGAIN is sent again."""
 PACE_NS = 10_000_000
-DOUBT_NS = 1_000_000_000
-BRIEF_NS = 50_000_000
+REDIAL_NS = 1_000_000_000
+"""After so long a connection in the making is begun anew: by itself TCP waits longer and longer between its tries."""
 
 pack_command = cast(Callable[[Command], bytes], hiredis.pack_command)
 """redis-py's packer; its stub says that it takes one argument only."""
@@ -101,8 +101,6 @@ class Bare:
         self._stopped = False
         self._suspicious = False
         """Whether the map is to be asked for before the next operation."""
-        self._doubted: dict[str, int] = {}
-        """Until when a node that did not answer is waited for only briefly."""
         self._turn = client
         self._paced = False
         """Whether to pause before the next operation."""
@@ -185,6 +183,7 @@ class Bare:
                 self._break(link, ProtocolError(f"{link.node} sent more replies than it got commands"), now)
         elif link.awaited == 0:
             link.phase = Phase.READY
+            link.overdue = False
             if link is self._link:
                 self._send(link)
         return None
@@ -244,14 +243,13 @@ class Bare:
         self._hop_begun = now
         self._sent = False
         self.wake = self._deadline
-        link = self._link = self._links.get((node, readonly))
-        if link is None:
-            link = self._link = self._links[node, readonly] = Link(self, node, readonly)
-            self._effects.opens.append(link)
+        link = self._link = self._links.get((node, readonly)) or self._open(node, readonly, now)
         if link.phase is Phase.READY:
             self._send(link)
-        elif self._doubted.get(node, 0) > now:
-            self.wake = min(self._deadline, now + BRIEF_NS)
+        elif link.overdue:
+            if now - link.opened > REDIAL_NS:
+                self._replace(link, now)
+            self._unanswered(TimeoutError(f"{node} was silent, and there is no new connection to it yet"), now)
 
     def _send(self, link: Link) -> None:
         self.wake = self._deadline
@@ -340,7 +338,9 @@ class Bare:
         if link is None:
             return self._complete("fail", self._op.value, now, f"TRYAGAIN for {waited_ms} ms")
         what = ("no connection to", "no answer to the greeting from", "no reply from")[link.phase]
-        self._drop(link)
+        if link.phase is Phase.READY:
+            self._replace(link, now)
+        link.overdue = True
         return self._unanswered(TimeoutError(f"{what} {link.node} for {waited_ms} ms"), now)
 
     def _break(self, link: Link, error: Exception, now: int) -> None:
@@ -352,7 +352,6 @@ class Bare:
     def _unanswered(self, error: Exception, now: int) -> None:
         """The link under way is gone, and the operation with it."""
         node = self._hops[-1]
-        self._doubted[node] = now + DOUBT_NS
         self._link = None
         if self._doing is Doing.ASKING_MAP:
             return self._rest(now)
@@ -416,14 +415,16 @@ class Bare:
         self._paced = False
 
     def _ask_map(self, now: int) -> None:
-        """Ask a node for the map, rather one that was not silent of late. One try: the next error asks again."""
+        """Ask a node for the map, rather one that is connected. One try: the next error asks again."""
         self._suspicious = False
         self._doing = Doing.ASKING_MAP
+        nodes = [node for node in self._terms.directory.addresses if node != self._hops[-1]] or self._hops[-1:]
+        links = {node: self._links.get((node, False)) for node in nodes}
+        ready = [node for node, link in links.items() if link is not None and link.phase is Phase.READY]
+        fresh = [node for node, link in links.items() if link is None]
         self._payload, self._expected, self._asking, self._hops = ASK_MAP, 1, False, []
         self._deadline = now + self._terms.timeout_ns
-        nodes = list(self._terms.directory.addresses)
-        trusted = [node for node in nodes if self._doubted.get(node, 0) <= now]
-        self._go(self._in_turn(trusted or nodes), False, now)
+        self._go(self._in_turn(ready or fresh or nodes), False, now)
 
     def _learn_map(self, now: int) -> None:
         node, reply = self._hops[-1], self._replies[0]
@@ -431,6 +432,16 @@ class Bare:
         with suppress(ValueError):  # an error, or no map: keep the old one until the next error
             self._slots = SlotMap.from_reply(reply, self._terms.directory, node)
         self._rest(now)
+
+    def _open(self, node: str, readonly: bool, now: int) -> Link:
+        link = self._links[node, readonly] = Link(self, node, readonly, now)
+        self._effects.opens.append(link)
+        return link
+
+    def _replace(self, link: Link, now: int) -> None:
+        """Close a link that is silent and begin another, which nobody waits for."""
+        self._drop(link)
+        self._open(link.node, link.readonly, now).overdue = True
 
     def _drop(self, link: Link) -> None:
         link.phase = Phase.CLOSED

@@ -30,13 +30,17 @@ class Phase(IntEnum):
 class Link:
     """One connection of one machine to one node; also the handle by which a transport knows it."""
 
-    __slots__ = ("awaited", "machine", "node", "phase", "reader", "readonly")
+    __slots__ = ("awaited", "machine", "node", "opened", "overdue", "phase", "reader", "readonly")
 
-    def __init__(self, machine: Machine, node: str, readonly: bool) -> None:
+    def __init__(self, machine: Machine, node: str, readonly: bool, opened: int) -> None:
         self.machine = machine
         self.node = node
         self.readonly = readonly
         """Whether it asked for READONLY, so that a replica answers."""
+        self.opened = opened
+        """When the machine asked for it."""
+        self.overdue = False
+        """An operation waited for it in vain, or for the link before it."""
         self.phase = Phase.CONNECTING
         self.reader = Reader()
         self.awaited = 0

@@ -114,7 +114,7 @@ class WatchedConnection(Connection):
     log: Log
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        _untyped(super()).__init__(**options)
         self._attempt: Attempt | None = None
         self._commands = 1
         self._internal = False
@@ -133,7 +133,7 @@ class WatchedConnection(Connection):
         if args[0] == "ASKING":
             self.log.asking = True
         try:
-            super().send_command(*args, **options)
+            _untyped(super()).send_command(*args, **options)
         finally:
             self._internal = False
 
@@ -141,19 +141,19 @@ class WatchedConnection(Connection):
         """Pack a transaction, and remember how many replies it will have."""
         commands = list(commands)
         self._commands = len(commands)
-        return super().pack_commands(commands)
+        return _untyped(super()).pack_commands(commands)
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send bytes. The attempt counts as sent once the first may have left."""
         self._attempt = None
         if self.log.active and not self._internal:
             if not self.is_connected:
-                self.connect()
+                _untyped(self).connect()
             self._attempt = self.log.attempt(self.host, self.port, self._commands)
             self._attempt.sent = True
         self._commands = 1
         try:
-            super().send_packed_command(command, check_health)
+            _untyped(super()).send_packed_command(command, check_health)
         except BaseException as error:
             self._failed(error)
             raise
@@ -181,6 +181,11 @@ class WatchedConnection(Connection):
         if self._attempt is not None:
             self._attempt.failure = str(error)
             self._attempt = None
+
+
+def _untyped(connection: Any) -> Any:
+    """redis-py's methods have no types; this says so once."""
+    return connection
 
 
 def _text(error: ResponseError) -> str:
