@@ -21,11 +21,12 @@ _FINAL_PROCESS = 1_000_000
 
 
 def draw_intervals(operations: Operations, rows: Sequence[int], fault: ExecutedFault | None) -> Html:
-    """The operations of `rows` in the order of time, over a band for the fault that was active."""
+    """The operations of `rows` in true order, the first to begin on top, over a band for the fault that was active."""
     times = sorted(_times(operations, rows, fault))
     step = (WIDTH - LEFT - RIGHT) / (len(times) + 1)
     position = {time: LEFT + step * (number + 1) for number, time in enumerate(times)}
-    processes = list(dict.fromkeys(int(operations.process[row]) for row in rows))
+    ordered = sorted(rows, key=lambda row: int(operations.start[row]))
+    processes = list(dict.fromkeys(int(operations.process[row]) for row in ordered))
     bottom = _TOP + _ROW * len(processes)
     drawn = [_axis(position, bottom)]
     if fault is not None and fault.injected_ns is not None:

@@ -6,6 +6,7 @@ inferred that one of them does not say.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -23,14 +24,18 @@ Moment = tuple[int, str]
 
 _INJECTED = {
     "kill": "{nodes} was killed",
+    "terminate": "{nodes} was told to end (SIGTERM)",
     "pause": "{nodes} was paused",
     "restart": "{nodes} was restarted",
     "failover": "a failover was asked for at {nodes}",
     "migrate": "slots of {nodes} began to move",
+    "migrate-crash": "slots of {nodes} began to move, to be interrupted by a crash",
+    "loss": "{nodes} began to lose packets",
     "isolate": "{nodes} was cut off",
 }
 _HEALED = {
     "kill": "{nodes} was started again",
+    "terminate": "{nodes} was started again",
     "pause": "{nodes} was resumed",
     "restart": "{nodes} is back",
     "failover": "the failover was over",
@@ -47,8 +52,19 @@ _PHASES = {
     "not-converged": "the nodes did not converge",
     "closed": "the final reads were done",
 }
-_STOPPING = frozenset({"kill", "pause", "restart", "migrate-and-crash"})
+_LETTERS = 240
+"""Of an anomaly's explanation: the story points to it, report and summary tell it whole."""
+
+_STOPPING = frozenset({"kill", "terminate", "pause", "restart", "migrate-crash"})
 """Faults during which a node that does not answer needs no sentence of its own."""
+
+_STEPS = {
+    "open": "{slots} opened for a move from {from} to {to}",
+    "handover": "{slots} handed over from {from} to {to}",
+    "promoted": "{to} was promoted in place of {from}",
+    "crash": "{victim} was killed with {moved} of {of} keys moved",
+}
+"""Sentences by step; every other step is told by its name."""
 
 _UNTOLD_STEPS = frozenset({"cut"})
 """Steps that the event `inject` of the same moment tells already."""
@@ -73,7 +89,7 @@ def slots(ranges: Iterable[Sequence[int]]) -> str:
     """`slots 0-5460`, `slot 7`; only their number where there are more than three ranges."""
     known = [(part[0], part[-1]) for part in ranges]
     if len(known) > 3:
-        return f"{sum(last - first + 1 for first, last in known):,} slots in {len(known)} ranges"
+        return f"{sum(last - first + 1 for first, last in known):,} slots in {len(known):,} ranges"
     shown = enumeration(str(first) if first == last else f"{first}-{last}" for first, last in known)
     single = len(known) == 1 and known[0][0] == known[0][1]
     return f"{'slot' if single else 'slots'} {shown}" if shown else "no slots"
@@ -97,7 +113,7 @@ def _phases(history: History) -> Iterator[Moment]:
 
 def _faults(history: History, executed: Sequence[ExecutedFault]) -> Iterator[Moment]:
     failed = set()
-    steps: dict[tuple[Any, str], list[Event]] = {}
+    steps: dict[tuple[Any, ...], list[Event]] = {}
     for event in history.context:
         if event.process != "nemesis":
             continue
@@ -113,9 +129,10 @@ def _faults(history: History, executed: Sequence[ExecutedFault]) -> Iterator[Mom
                 during = f" ({told['during']})" if told.get("during") else ""
                 yield time, f"{label}{event.f} of {_who(told)} failed{during}: {text(told.get('error') or told)}"
             case "step" if told.get("step") not in _UNTOLD_STEPS:
-                steps.setdefault((told.get("fault"), str(told.get("step"))), []).append(event)
-    for (fault, name), events in steps.items():
-        yield events[0].time or 0, f"fault {fault}: {_steps(name, events)}"
+                same = (told.get("fault"), str(told.get("step")), told.get("from"), told.get("to"))
+                steps.setdefault(same, []).append(event)
+    for (number, name, *_), events in steps.items():
+        yield events[0].time or 0, f"fault {number}: {_steps(name, events)}"
     for fault in executed:
         if fault.error is not None and fault.number not in failed:
             yield fault.injected_ns or 0, f"fault {fault.number}: {fault.kind} of {fault.target} failed: {fault.error}"
@@ -145,11 +162,17 @@ def _who(told: dict[str, Any], roles: bool = False) -> str:
 
 def _steps(name: str, events: list[Event]) -> str:
     """Steps of one name are told once: a slot-by-slot migration has thousands."""
-    first = _told(events[0])
-    way = f" from {first['from']} to {first['to']}" if "from" in first and "to" in first else ""
-    if len(events) == 1:
-        return f"step {name}{way}" + (f" of {slots(first['slots'])}" if first.get("slots") else "")
-    return f"{len(events):,} steps {name}{way}, the last at {seconds(events[-1].time or 0)}"
+    told = _told(events[0])
+    moved = [part for event in events for part in _told(event).get("slots") or []]
+    fields = {**told, "slots": slots(moved)}
+    template = _STEPS.get(name, f"step {name}")
+    try:
+        sentence = template.format_map(fields)
+    except KeyError:  # a history of another origin, whose steps have other fields
+        sentence = f"step {name}"
+    return (
+        sentence if len(events) == 1 else f"{sentence} in {len(events):,} steps until {seconds(events[-1].time or 0)}"
+    )
 
 
 def _changes(history: History) -> Iterator[Moment]:
@@ -171,15 +194,16 @@ def _changes(history: History) -> Iterator[Moment]:
             if previous.get("role") == "primary":
                 yield time, f"{node} stepped down and follows {now.get('primary') or 'nobody'}"
             rising.add(node)
-            owners.pop(node, None)
         elif now.get("slots"):
             if node in rising:
                 rising.discard(node)
                 losers = [name for name, owned in owners.items() if name != node and _overlap(owned, now["slots"])]
                 lost = f" from {enumeration(losers)}" if losers else ""
+                for loser in losers:
+                    del owners[loser]
                 yield time, f"{node} took over {slots(now['slots'])}{lost} (epoch {now.get('epoch')})"
             owners[node] = now["slots"]
-        if now.get("role") == "primary" and previous.get("cluster") != now.get("cluster"):
+        if now.get("role") == previous.get("role") == "primary" and previous.get("cluster") != now.get("cluster"):
             yield (
                 time,
                 f"{node} "
@@ -272,4 +296,4 @@ def _first_anomalies(result: Result, operations: Operations) -> Iterator[Moment]
         if (time := moment(first)) != NEVER:
             order = "first" if total[name] == len(anomalies) else "an early one"
             head = f"the only {kind(name).one}" if total[name] == 1 else f"{order} of {counted(name, total[name])}"
-            yield time, f"{head}: {first.explanation}"
+            yield time, f"{head}: {textwrap.shorten(first.explanation, _LETTERS, placeholder=' ...')}"

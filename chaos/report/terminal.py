@@ -79,8 +79,10 @@ def _operations(result: Result) -> str:
 
 
 def _doubts(result: Result) -> Iterator[tuple[str, str]]:
+    """Checkers that could not decide, but for those that a claim tells already."""
+    told = {claim.reason for claim in result.claims}
     for name, finding in result.findings.items():
-        if finding.verdict is Verdict.UNKNOWN:
+        if finding.verdict is Verdict.UNKNOWN and f"{name}: {finding.reason}" not in told:
             yield name, finding.reason or "no reason given"
 
 

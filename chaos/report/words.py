@@ -44,6 +44,22 @@ KINDS = {
     "rolled-back-read": Kind(
         "rolled-back read", "rolled-back reads", "contradicted only by a write that was lost afterwards"
     ),
+    "read-your-writes": Kind(
+        "read that missed the client's own write",
+        "reads that missed the client's own write",
+        "older than what the same client had written before",
+    ),
+    "non-monotonic-read": Kind(
+        "read back in time", "reads back in time", "older than what the same client had read before"
+    ),
+    "non-monotonic-write": Kind(
+        "reordered write", "reordered writes", "two writes of one client took effect in the other order"
+    ),
+    "writes-follow-reads": Kind(
+        "write before what it followed",
+        "writes before what they followed",
+        "ordered before a value that the same client had read first",
+    ),
     "cross-slot-accepted": Kind(
         "accepted cross-slot operation", "accepted cross-slot operations", "keys of several slots, not refused"
     ),

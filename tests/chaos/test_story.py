@@ -111,7 +111,24 @@ def test_thousands_of_steps_are_one_line() -> None:
 
     lines = told(from_events(events)).splitlines()
 
-    assert lines == ["    0.100 s  fault 0: 2,000 steps handover from n1 to n2, the last at 2.099 s"]
+    assert lines == [
+        "    0.100 s  fault 0: 2,000 slots in 2,000 ranges handed over from n1 to n2 in 2,000 steps until 2.099 s"
+    ]
+
+
+def test_a_step_of_an_unknown_shape_is_told_by_its_name() -> None:
+    assert told(from_events([nemesis(100, "migrate", "step", step="open")])) == "    0.100 s  fault 0: step open"
+
+
+def test_who_lost_its_slots_is_told_although_it_stepped_down_first() -> None:
+    events = [
+        view(0, "n1", "primary"),
+        view(0, "n4", "replica"),
+        view(1_000, "n1", "replica", primary="n4"),
+        view(1_001, "n4", "primary"),
+    ]
+
+    assert "1.001 s  n4 took over slots 0-5460 from n1 (epoch 7)" in told(from_events(events))
 
 
 def test_a_fault_that_failed_is_told_even_when_only_the_executed_plan_knows() -> None:
