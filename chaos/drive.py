@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import signal
 import sys
 import threading
@@ -75,7 +76,7 @@ def _asked_to_stop() -> Callable[[], bool]:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
 
     def watch() -> None:
-        while sys.stdin.readline():
+        while os.read(sys.stdin.fileno(), 64):  # not sys.stdin, whose lock a daemon thread may not hold at the end
             pass
         stop.set()
 
