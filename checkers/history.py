@@ -18,6 +18,8 @@ import gzip
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import compress, islice
+from operator import attrgetter, not_
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ class HistoryError(Exception):
     """A history file cannot be read; the message names the file and the line, and what to do."""
 
 
-class Event(msgspec.Struct, omit_defaults=True):
+class Event(msgspec.Struct, omit_defaults=True, gc=False):
     """One line of a history file; see `Operations` for what the columns mean."""
 
     type: str
@@ -146,23 +148,13 @@ class History:
     @cached_property
     def groups(self) -> dict[str, NDArray[np.int64]]:
         """Rows of the operations that belong to a keyed object, by key name ("" for no key), in time order."""
+        if not len(self.operations):
+            return {}
         order = np.argsort(self.operations.key, kind="stable")
         codes, first = np.unique(self.operations.key[order], return_index=True)
         parts = np.split(order, first[1:])
         names = ["" if code < 0 else self.operations.keys[code] for code in codes.tolist()]
         return dict(zip(names, parts, strict=True))
-
-
-class _Names:
-    """Gives each distinct name a small code, in order of appearance."""
-
-    def __init__(self) -> None:
-        self.codes: dict[str, int] = {}
-
-    def code(self, name: str | None) -> int:
-        if name is None:
-            return -1
-        return self.codes.setdefault(name, len(self.codes))
 
 
 def load(*paths: str | Path) -> History:
@@ -173,124 +165,228 @@ def load(*paths: str | Path) -> History:
     """
     header: dict[str, Any] = {}
     warnings: list[str] = []
-    events: list[Event] = []
+    table = _Table()
     for path in paths:
-        found, part = _read(Path(path), warnings)
-        header = {**found, **header}
-        events.extend(part)
-    return from_events(events, header, warnings)
-
-
-def _read(path: Path, warnings: list[str]) -> tuple[dict[str, Any], list[Event]]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rb") as file:
-            lines = file.read().split(b"\n")
-    except OSError as error:
-        raise HistoryError(f"{path}: cannot be read: {error}") from error
-    truncated = lines.pop()  # what follows the last newline: nothing, or half an event
-    header: dict[str, Any] = {}
-    if lines and lines[0].lstrip().startswith(b'{"format"'):
-        header = msgspec.json.decode(lines[0])
-        if header.get("format") != FORMAT or header.get("version") != VERSION:
-            raise HistoryError(f"{path}:1: not a {FORMAT} of version {VERSION}: {header.get('format')!r}")
-        lines[0] = b""
-    decoder = msgspec.json.Decoder(Event)
-    events = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            events.append(decoder.decode(line))
-        except msgspec.MsgspecError as error:
-            raise HistoryError(f"{path}:{number}: not an event: {error}: {line[:120]!r}") from error
-    if truncated.strip():
-        try:
-            events.append(decoder.decode(truncated))
-        except msgspec.MsgspecError:
-            warnings.append(f"{path}:{len(lines) + 1}: the last line is truncated and was dropped")
-    return header, events
+        for events in _read(Path(path), header, warnings):
+            table.add(events)
+    return table.history(header, warnings)
 
 
 def from_events(events: Iterable[Event], header: dict[str, Any] | None = None, warnings: Sequence[str] = ()) -> History:
-    """Join invocations with their completions. Events without `time` happen in the order given."""
-    ordered = list(events)
-    for position, event in enumerate(ordered):
-        if event.time is None:
-            event.time = position
-    ordered.sort(key=lambda event: event.time or 0)  # stable: equal times keep the order of the lines
-    for position, event in enumerate(ordered):
-        if event.index is None:
-            event.index = position
-    context = [event for event in ordered if not isinstance(event.process, int)]
-    pairs = list(_pair(event for event in ordered if isinstance(event.process, int)))
-    pairs.sort(key=lambda pair: pair[0].time or 0)
-    return History(header or {}, _columns(pairs), context, list(warnings))
+    """Join invocations with their completions. Events without `time` happen in the order given.
+
+    Raises HistoryError when a process does two things at once or completes what it never invoked.
+    """
+    table = _Table()
+    table.add(list(events))
+    return table.history(header or {}, list(warnings))
 
 
-def _pair(events: Iterable[Event]) -> Iterator[tuple[Event, Event | None]]:
-    open_: dict[int, Event] = {}
-    for event in events:
-        process = event.process
-        assert isinstance(process, int)
-        if event.type == "invoke":
-            if process in open_:
-                raise HistoryError(
-                    f"event {event.index}: process {process} invoked an operation while its operation "
-                    f"{open_[process].index} was still open; a process does one thing at a time"
-                )
-            open_[process] = event
-        elif event.type not in TYPES:
-            raise HistoryError(f"event {event.index}: type {event.type!r} is none of invoke, ok, fail and info")
-        elif process not in open_:
-            raise HistoryError(f"event {event.index}: process {process} completes what it never invoked")
-        else:
-            yield open_.pop(process), event
-    for event in open_.values():
-        yield event, None
+_CHUNK = 2_000
+"""Lines decoded at a time: enough to work on columns, few enough to stay in the cache."""
 
 
-_DETAILS = ("hops", "error", "via", "attempts", "acked")
+def _read(path: Path, header: dict[str, Any], warnings: list[str]) -> Iterator[list[Event]]:
+    """The events of a file in chunks; its header is added to `header`."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    decode = msgspec.json.Decoder(Event).decode
+    number = 0
+    try:
+        with opener(path, "rb") as file:
+            while lines := list(islice(file, _CHUNK)):
+                try:
+                    yield list(map(decode, lines))
+                except msgspec.MsgspecError:
+                    yield list(_one_by_one(path, lines, number, header, warnings))
+                number += len(lines)
+    except (OSError, EOFError) as error:
+        raise HistoryError(f"{path}: cannot be read: {error}") from error
 
 
-def _columns(pairs: list[tuple[Event, Event | None]]) -> Operations:
-    functions, keys, nodes = _Names(), _Names(), _Names()
-    details: dict[int, dict[str, Any]] = {}
-    count = len(pairs)
-    ends = np.full(count, NEVER, np.int64)
-    types = np.full(count, INFO, np.uint8)
-    node = np.full(count, -1, np.int32)
-    final = np.zeros(count, np.bool_)
-    values: list[Any] = []
-    for row, (invoke, done) in enumerate(pairs):
-        last = done or invoke
-        values.append(last.value if last.type == "ok" else invoke.value)
-        if done is not None:
-            types[row] = TYPES.index(done.type)
-            if done.type != "info":
-                ends[row] = done.time or 0
-            node[row] = nodes.code(done.node)
-        final[row] = last.final or invoke.final
-        found = {name: value for name in _DETAILS if (value := getattr(last, name)) is not None}
-        if invoke.via is not None:
-            found["via"] = invoke.via
-        if last.asking:
-            found["asking"] = True
-        if found:
-            details[row] = found
-    return Operations(
-        index=np.fromiter((i.index or 0 for i, _ in pairs), np.int64, count),
-        process=np.fromiter((i.process for i, _ in pairs if isinstance(i.process, int)), np.int64, count),
-        start=np.fromiter((i.time or 0 for i, _ in pairs), np.int64, count),
-        end=ends,
-        type=types,
-        f=np.fromiter((functions.code(i.f) for i, _ in pairs), np.int16, count),
-        key=np.fromiter((keys.code(i.key) for i, _ in pairs), np.int32, count),
-        node=node,
-        final=final,
-        value=values,
-        functions=list(functions.codes),
-        keys=list(keys.codes),
-        nodes=list(nodes.codes),
-        details=details,
-    )
+def _one_by_one(
+    path: Path, lines: list[bytes], before: int, header: dict[str, Any], warnings: list[str]
+) -> Iterator[Event]:
+    """The events of lines of which at least one is none: a header, an empty line, a truncated one, or a mistake."""
+    decode = msgspec.json.Decoder(Event).decode
+    for number, line in enumerate(lines, before + 1):
+        try:
+            yield decode(line)
+        except msgspec.MsgspecError as error:
+            if number == 1 and line.lstrip().startswith(b'{"format"'):
+                header.update({**_header(path, line), **header})
+            elif line.strip() and not line.endswith(b"\n"):
+                warnings.append(f"{path}:{number}: the last line is truncated and was dropped")
+            elif line.strip():
+                raise HistoryError(f"{path}:{number}: not an event: {error}: {line[:120]!r}") from error
+
+
+def _header(path: Path, line: bytes) -> dict[str, Any]:
+    try:
+        header = msgspec.json.decode(line, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise HistoryError(f"{path}:1: not a header: {error}: {line[:120]!r}") from error
+    if header["format"] != FORMAT or header.get("version") != VERSION:
+        raise HistoryError(f"{path}:1: not a {FORMAT} of version {VERSION}: {header['format']!r}")
+    return header
+
+
+class _Names(dict[str | None, int]):
+    """Gives each distinct name a small code, in order of appearance; None is -1."""
+
+    def __init__(self, *names: str) -> None:
+        known: dict[str | None, int] = {None: -1}
+        super().__init__(known | {name: code for code, name in enumerate(names)})
+
+    def __missing__(self, name: str) -> int:
+        code = self[name] = len(self) - 1
+        return code
+
+    def listed(self) -> list[str]:
+        return [name for name in self if name is not None]
+
+    def codes(self, events: list[Event], attribute: str) -> NDArray[np.int32]:
+        found = map(attrgetter(attribute), events)
+        return np.fromiter(map(self.__getitem__, found), np.int32, len(events))
+
+
+_DETAILS = {"hops": None, "error": None, "via": None, "attempts": None, "acked": None, "asking": False}
+"""Fields that only few completions have, and what they are without."""
+
+
+class _Table:
+    """The events of clients as columns, filled chunk by chunk, invocations apart from completions.
+
+    Reading a long history spends its time here, so attributes are fetched by `map` and columns joined by NumPy, and
+    an attribute is fetched only from those events that decide it.
+    """
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[NDArray[Any]]] = {}
+        self.functions, self.keys, self.nodes, self.types = _Names(), _Names(), _Names(), _Names(*TYPES)
+        self.invoked: list[Any] = []
+        """Values of the invocations, in the order of the lines; `completed` has those of the completions."""
+        self.completed: list[Any] = []
+        self.ways: dict[int, str] = {}
+        """`via` by number of the invocation."""
+        self.details: dict[int, dict[str, Any]] = {}
+        """By number of the completion."""
+        self.context: list[Event] = []
+        self.seen = 0
+
+    def add(self, events: list[Event]) -> None:
+        """Append events in the order of their lines."""
+        if None in map(attrgetter("time"), events) or None in map(attrgetter("index"), events):
+            for position, event in enumerate(events, self.seen):
+                event.time = position if event.time is None else event.time
+                event.index = position if event.index is None else event.index
+        self.seen += len(events)
+        if set(map(type, map(attrgetter("process"), events))) != {int}:
+            self.context += [event for event in events if not isinstance(event.process, int)]
+            events = [event for event in events if isinstance(event.process, int)]
+        for name in ("time", "index", "process"):
+            self._extend(name, np.fromiter(map(attrgetter(name), events), np.int64, len(events)))
+        opens = [event.type == "invoke" for event in events]
+        self._extend("opens", np.array(opens, np.bool_))
+        self._add_invocations(list(compress(events, opens)))
+        self._add_completions(list(compress(events, map(not_, opens))))
+
+    def _extend(self, name: str, column: NDArray[Any]) -> None:
+        self.columns.setdefault(name, []).append(column)
+
+    def _add_invocations(self, events: list[Event]) -> None:
+        self._extend("f", self.functions.codes(events, "f"))
+        self._extend("key", self.keys.codes(events, "key"))
+        self._extend("invoked_final", np.fromiter(map(attrgetter("final"), events), np.bool_, len(events)))
+        via = list(map(attrgetter("via"), events))
+        if via.count(None) < len(via):
+            self.ways |= {place: way for place, way in enumerate(via, len(self.invoked)) if way is not None}
+        self.invoked += map(attrgetter("value"), events)
+
+    def _add_completions(self, events: list[Event]) -> None:
+        self._extend("type", self.types.codes(events, "type"))
+        self._extend("node", self.nodes.codes(events, "node"))
+        self._extend("completed_final", np.fromiter(map(attrgetter("final"), events), np.bool_, len(events)))
+        for name, absent in _DETAILS.items():
+            found = list(map(attrgetter(name), events))
+            if found.count(absent) < len(found):
+                for place, value in enumerate(found, len(self.completed)):
+                    if value != absent:
+                        self.details.setdefault(place, {})[name] = value
+        self.completed += map(attrgetter("value"), events)
+
+    def history(self, header: dict[str, Any], warnings: list[str]) -> History:
+        """Join each invocation with its completion."""
+        column = {name: np.concatenate(parts) for name, parts in self.columns.items()}
+        invoked, done = self._pairs(column)
+        # Places of events to numbers of invocations and of completions.
+        opens = column["opens"]
+        number = np.where(opens, np.cumsum(opens), np.cumsum(~opens)) - 1
+        answered = done >= 0
+        first, last = number[invoked], np.where(answered, number[done], 0)
+        if not len(self.completed):
+            column |= {name: np.zeros(1, np.int32) for name in ("type", "node", "completed_final")}
+        kind = np.where(answered, column["type"][last], INFO)
+        values = [
+            self.completed[late] if ok else self.invoked[early]
+            for ok, early, late in zip((kind == OK).tolist(), first.tolist(), last.tolist(), strict=True)
+        ]
+        operations = Operations(
+            index=column["index"][invoked],
+            process=column["process"][invoked],
+            start=column["time"][invoked],
+            end=np.where(kind == INFO, NEVER, column["time"][done]),
+            type=kind.astype(np.uint8),
+            f=column["f"][first].astype(np.int16),
+            key=column["key"][first],
+            node=np.where(answered, column["node"][last], -1).astype(np.int32),
+            final=column["invoked_final"][first] | (answered & (column["completed_final"][last] > 0)),
+            value=values,
+            functions=self.functions.listed(),
+            keys=self.keys.listed(),
+            nodes=self.nodes.listed(),
+            details=self._details(first, np.where(answered, last, -1)),
+        )
+        context = sorted(self.context, key=lambda event: event.time or 0)
+        return History(header, operations, context, warnings)
+
+    def _pairs(self, column: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Places of the invocations in order of time, and of their completions (-1 where there is none)."""
+        in_time = np.argsort(column["time"], kind="stable")  # equal times keep the order of the lines
+        order = in_time[np.argsort(column["process"][in_time], kind="stable")]
+        process, opens = column["process"][order], column["opens"][order]
+        closes = np.zeros(len(order), np.bool_)
+        closes[1:] = opens[:-1] & (process[1:] == process[:-1])
+        wrong = np.flatnonzero(opens == closes)
+        if len(wrong):
+            self._complain(column["index"][order], process, int(wrong[0]), bool(opens[wrong[0]]))
+        unheard = [name for name, code in self.types.items() if code >= len(TYPES)]
+        if unheard:
+            raise HistoryError(f"event type {unheard[0]!r} is none of invoke, ok, fail and info")
+        completion = np.full(len(order), -1, np.int64)
+        answered = np.flatnonzero(closes)
+        completion[order[answered - 1]] = order[answered]
+        invoked = in_time[column["opens"][in_time]]
+        return invoked, completion[invoked]
+
+    @staticmethod
+    def _complain(index: NDArray[Any], process: NDArray[Any], place: int, opens: bool) -> None:
+        """Raise what the event at this place, the first that does not fit its process, deserves."""
+        if opens:
+            raise HistoryError(
+                f"event {index[place]}: process {process[place]} invoked an operation while its operation "
+                f"{index[place - 1]} was still open; a process does one thing at a time"
+            )
+        raise HistoryError(f"event {index[place]}: process {process[place]} completes what it never invoked")
+
+    def _details(self, first: NDArray[Any], last: NDArray[Any]) -> dict[int, dict[str, Any]]:
+        """By row: the details of the completion, and how the invocation was to be served (`via`)."""
+        details: dict[int, dict[str, Any]] = {}
+        for places, numbers in ((list(self.details), last), (list(self.ways), first)):
+            row_of = np.zeros(max(len(self.completed), len(self.invoked)), np.int64)
+            row_of[numbers[numbers >= 0]] = np.flatnonzero(numbers >= 0)
+            for place, row in zip(places, row_of[places].tolist() if places else (), strict=True):
+                if numbers is last:
+                    details[row] = self.details[place]
+                else:
+                    details.setdefault(row, {})["via"] = self.ways[place]
+        return details
