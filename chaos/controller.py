@@ -25,9 +25,8 @@ import msgspec
 from chaos.deploy.base import Deployment
 from chaos.deploy.kinds import DEPLOYMENTS
 from chaos.errors import BadInput, CachequakeError
-from chaos.finals import FinalReader
+from chaos.finals import FinalReader, Rest, Unreached
 from chaos.load import Load
-from chaos.operation import Operation
 from chaos.plan import Plan, read_plan
 from chaos.progress import Failure, Progress
 from chaos.recorder import Recorder
@@ -36,7 +35,6 @@ from chaos.topologies import TOPOLOGIES
 from chaos.topologies.base import Topology
 from chaos.workloads import WORKLOADS
 from checkers.history import FORMAT, VERSION, Event
-from checkers.keyslot import key_slot
 from nemeses import schedule
 from nemeses.system import Kill, Links, Pause, SystemFault
 
@@ -161,30 +159,32 @@ class Controller:
     def _final_reads(self) -> None:
         executed = {int(client): count for client, count in self.executed.operations.items()}
         reads = [op for workload in self.workloads.values() for op in workload.finals(executed)]
-        owners = self._describe_system()
-        reader = FinalReader(self.deployment, self.deployment.translate, self._record)
-        reader.from_owners(reads, lambda key: owners.get(key_slot(key), next(iter(self.deployment.nodes))))
-        reader.from_everywhere(reads)
-        reader.from_replicas(self._held_by_replicas(reads, owners))
-
-    def _describe_system(self) -> dict[int, str]:
-        """Record what every node believes and what every primary holds; the owner of each slot, as most see it."""
-        owners: dict[int, str] = {}
-        for node, ranges in self.topology.maps(self.deployment).items():
-            self._event("controller", "map", {"node": node, "slots": ranges})
-            for first, last, owner in ranges:
-                owners.update(dict.fromkeys(range(first, last + 1), owner))
-        for node, keys in self.topology.holds(self.deployment, ["*"]).items():
-            self._event("controller", "holds", {"node": node, "keys": keys})
-        return owners
-
-    def _held_by_replicas(self, reads: list[Operation], owners: dict[int, str]) -> dict[str, list[Operation]]:
-        replicas = self.topology.current_replicas(self.deployment)
-        return {
-            replica: [read for read in reads if owners.get(key_slot(read.routing)) == primary]
-            for primary, names in replicas.items()
-            for replica in names
+        rest = self._at_rest()
+        reader = FinalReader(self.deployment, self._node_at, self._record)
+        reader.from_owners(reads, rest.owner)
+        reader.from_everywhere(rest.worth_starting_everywhere(reads))
+        held = {
+            replica: [read for read in reads if rest.owner(read.routing) == primary]
+            for primary, replicas in self.topology.current_replicas(self.deployment).items()
+            for replica in replicas
         }
+        reader.from_replicas(held)
+
+    def _at_rest(self) -> Rest:
+        """Find out, and record, what every node believes and what every primary holds."""
+        maps = self.topology.maps(self.deployment)
+        holds = self.topology.holds(self.deployment, ["*"])
+        for node, ranges in maps.items():
+            self._event("controller", "map", {"node": node, "slots": ranges})
+        for node, keys in holds.items():
+            self._event("controller", "holds", {"node": node, "keys": keys})
+        return Rest(maps, holds)
+
+    def _node_at(self, host: str, port: int) -> str:
+        node = self.deployment.translate(host, port)
+        if node is None:
+            raise Unreached(f"redirected to {host}:{port}, which is no node of this run")
+        return node
 
     # -- what the history and the person in front of the screen are told
 
@@ -210,11 +210,10 @@ class Controller:
 
     def _progress(self, phase: str, counters: dict[str, int] | None = None) -> None:
         elapsed_ms = max(0, self.deployment.now_ns() // 1_000_000)
-        self.tell(
-            Progress(
-                phase, elapsed_ms, self.scenario.duration_ms, **(counters or {}), faults=list(self.active.values())
-            )
-        )
+        progress = Progress(phase, elapsed_ms, self.scenario.duration_ms, faults=list(self.active.values()))
+        for outcome, count in (counters or {}).items():
+            setattr(progress, outcome, count)
+        self.tell(progress)
 
     @contextlib.contextmanager
     def _stalls_noted(self) -> Iterator[None]:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from chaos.operation import Doubtful, Operation, Refused
 from checkers.history import Event
+from checkers.keyslot import key_slot
 from nemeses.system import ReplyError, System, SystemFault
+from nemeses.view import Owners
 
 OWNER, REPLICA, STARTER = 1_000_000, 1_000_001, 1_000_100
 """Process numbers: the reader of owners; plus i, the reader of replica i; plus i, the reader starting at node i."""
@@ -21,6 +24,39 @@ MOST_HOPS = 16
 
 Translate = Callable[[str, int], str]
 """From the address in a redirection to the name of the node."""
+
+
+SAMPLE = 100
+"""Objects without suspicion that are read starting at every node; suspicious ones all are."""
+
+
+class Rest:
+    """A system at rest: what its nodes believe of who serves what, and which keys its primaries hold."""
+
+    def __init__(self, maps: Mapping[str, Owners], holds: Mapping[str, Sequence[str]]) -> None:
+        self._owner: dict[int, str] = {}
+        for ranges in maps.values():
+            for first, last, owner in ranges:
+                self._owner.update(dict.fromkeys(range(first, last + 1), owner))
+        self._anyone = next(iter(maps), "n1")
+        self._holders: dict[str, list[str]] = {}
+        for node, keys in holds.items():
+            for key in keys:
+                self._holders.setdefault(key, []).append(node)
+
+    def owner(self, key: str) -> str:
+        """The node that serves a key; any node where nobody does."""
+        return self._owner.get(key_slot(key), self._anyone)
+
+    def worth_starting_everywhere(self, reads: Sequence[Operation]) -> list[Operation]:
+        """Reads of keys that somebody holds who does not own them, or that are missing, and a sample of the others.
+
+        Where the owner alone holds a key, whether it can be reached is a question of the map, not of the key.
+        """
+        suspicious = [read for read in reads if self._holders.get(read.routing) != [self.owner(read.routing)]]
+        doubted = set(map(id, suspicious))
+        others = [read for read in reads if id(read) not in doubted]
+        return suspicious + others[:: max(1, len(others) // SAMPLE)]
 
 
 class Unreached(Exception):
@@ -48,14 +84,14 @@ class FinalReader:
     def from_owners(self, operations: Iterable[Operation], owner: Callable[[str], str]) -> None:
         """Read each object from its owner (`owner` names the node that serves a key)."""
         for operation in operations:
-            self._record(operation, OWNER, None, lambda op: self._follow(op, owner(op.routing)))
+            self._record(operation, OWNER, None, lambda op: self._follow(owner(op.routing), op))
 
     def from_replicas(self, held: Mapping[str, Sequence[Operation]]) -> None:
         """Read from each replica what it holds (reads by replica), without being redirected."""
         for number, (node, operations) in enumerate(sorted(held.items())):
             self._system.call(node, "READONLY")
             for operation in operations:
-                self._record(operation, REPLICA + number, "replica", lambda op, node=node: self._ask(op, node, [node]))
+                self._record(operation, REPLICA + number, "replica", partial(self._directly, node))
             self._system.call(node, "READWRITE")
 
     def from_everywhere(self, operations: Sequence[Operation]) -> None:
@@ -63,11 +99,9 @@ class FinalReader:
         for number, node in enumerate(self._system.nodes):
             for operation in operations:
                 via = f"from:{node}"
-                self._record(operation, STARTER + number, via, lambda op, node=node: self._follow(op, node))
+                self._record(operation, STARTER + number, via, partial(self._follow, node))
 
-    def _record(
-        self, operation: Operation, process: int, via: str | None, read: Callable[[Operation], Answer]
-    ) -> None:
+    def _record(self, operation: Operation, process: int, via: str | None, read: Callable[[Operation], Answer]) -> None:
         event = Event(type="invoke", f=operation.f, process=process, key=operation.key, value=operation.value)
         event.time, event.final, event.via = self._system.now_ns(), True, via
         self._write(event)
@@ -82,14 +116,12 @@ class FinalReader:
         done.time = self._system.now_ns()
         self._write(done)
 
-    def _follow(self, operation: Operation, node: str) -> Answer:
+    def _follow(self, node: str, operation: Operation) -> Answer:
         hops = [node]
         asking = False
         while len(hops) <= MOST_HOPS:
             try:
-                answer = self._ask(operation, hops[-1], hops, asking)
-                answer.asking = asking
-                return answer
+                return Answer(self._ask(hops[-1], operation, asking), hops, asking)
             except ReplyError as error:
                 word, *rest = str(error).split()
                 if word not in ("MOVED", "ASK"):
@@ -99,11 +131,14 @@ class FinalReader:
                 hops.append(self._translate(host, int(port)))
         raise Unreached(f"redirect-loop: {' -> '.join(hops)}")
 
-    def _ask(self, operation: Operation, node: str, hops: list[str], asking: bool = False) -> Answer:
+    def _directly(self, node: str, operation: Operation) -> Answer:
+        return Answer(self._ask(node, operation), [node])
+
+    def _ask(self, node: str, operation: Operation, asking: bool = False) -> list[Any]:
         replies = []
         for command in operation.commands:
             if asking:
                 self._system.call(node, "ASKING")
             arguments = [str(part) if isinstance(part, float) else part for part in command]
             replies.append(self._system.call(node, *arguments))
-        return Answer(replies, hops)
+        return replies
