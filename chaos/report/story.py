@@ -40,6 +40,7 @@ _HEALED = {
     "restart": "{nodes} is back",
     "failover": "the failover was over",
     "migrate": "the slots had moved",
+    "migrate-crash": "{nodes} was started again",
     "partition": "the links of {nodes} were healed",
 }
 """Sentences by kind of fault (`isolate` is a shape of partition); every other kind is told by its name."""
@@ -194,6 +195,8 @@ def _changes(history: History) -> Iterator[Moment]:
             if previous.get("role") == "primary":
                 yield time, f"{node} stepped down and follows {now.get('primary') or 'nobody'}"
             rising.add(node)
+            if _taken(owners, node):  # else whoever takes over is still to be seen, and took it from this node
+                owners.pop(node, None)
         elif now.get("slots"):
             if node in rising:
                 rising.discard(node)
@@ -210,6 +213,10 @@ def _changes(history: History) -> Iterator[Moment]:
                 + ("saw the cluster as failed and stopped serving" if now.get("cluster") == "fail" else "serves again"),
             )
         before[node] = now
+
+
+def _taken(owners: dict[str, list[list[int]]], node: str) -> bool:
+    return any(_overlap(owned, owners.get(node, [])) for other, owned in owners.items() if other != node)
 
 
 def _initial_owners(history: History) -> dict[str, list[list[int]]]:

@@ -21,6 +21,7 @@ pytest_plugins = ["pytester"]
 INSTALLED = any(found.value == "chaos.pytest_plugin" for found in entry_points(group="pytest11"))
 # Hypothesis' plugin imports all of it at the end of each session: half a second each time.
 LOAD = ("-p", "no:hypothesispytest", *(() if INSTALLED else ("-p", "chaos.pytest_plugin")))
+ROOT = Path(chaos.run.__file__).parents[1]
 SCENARIO = "name: short\nduration: 2s\nclaims: {lost_writes: 0}\n"
 
 
@@ -46,6 +47,12 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Runner:
     stand_in = Runner()
     monkeypatch.setattr(chaos.run, "run_scenario", stand_in)
     return stand_in
+
+
+@pytest.fixture
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets processes that a test starts elsewhere import the packages, installed or not."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 def test_a_scenario_file_whose_claims_hold_passes(pytester: pytest.Pytester, runner: Runner) -> None:
@@ -175,10 +182,8 @@ def test_the_server_is_named_only_when_there_are_tests_of_ours(pytester: pytest.
     named.stdout.fnmatch_lines(["cachequake: *--server names /nowhere/redis-server, which does not exist*"])
 
 
-def test_a_session_without_tests_of_ours_imports_nothing_of_ours(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(chaos.run.__file__).parents[1]))
+@pytest.mark.usefixtures("importable")
+def test_a_session_without_tests_of_ours_imports_nothing_of_ours(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import sys
@@ -194,7 +199,7 @@ def test_a_session_without_tests_of_ours_imports_nothing_of_ours(
 
 
 def test_the_first_suite_of_the_readme_is_short_and_runs(pytester: pytest.Pytester, runner: Runner) -> None:
-    readme = (Path(chaos.run.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     suite = dict(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", readme, re.DOTALL))
     assert sum(len(text.splitlines()) for text in suite.values()) < 40
     for name, text in suite.items():
@@ -210,6 +215,7 @@ def test_the_first_suite_of_the_readme_is_short_and_runs(pytester: pytest.Pytest
 
 
 @pytest.mark.server
+@pytest.mark.usefixtures("importable")
 def test_a_real_run_from_a_test(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
