@@ -129,7 +129,7 @@ class WatchedConnection(Connection):
 
     def send_command(self, *args: Any, **options: Any) -> None:
         """Send one command; note it unless it is the client's own."""
-        self._internal = args[0] in INTERNAL
+        self._internal = str(args[0]).partition(" ")[0] in INTERNAL  # `CLUSTER SLOTS` comes as one word
         if args[0] == "ASKING":
             self.log.asking = True
         try:

@@ -20,7 +20,7 @@ from nemeses.system import Node
 
 CONFIG = {
     "cluster-enabled": "yes",
-    "cluster-node-timeout": "1000",
+    "cluster-node-timeout": "10000",
     "repl-diskless-sync-delay": "0",
     "save": "",
     "appendonly": "no",
