@@ -14,7 +14,8 @@ from typing import Any
 
 from nemeses.evidence import await_proof, began
 from nemeses.fault import Check, Strike
-from nemeses.moving import Move, choose, finish, hand_over, identity, move_keys, open_slot, ranges, which_slots
+from nemeses.mending import mend
+from nemeses.moving import Move, choose, closed, hand_over, identity, move_keys, opened, ranges, which_slots
 from nemeses.system import InjectionFailed, ReplyError, System, Unreachable
 from nemeses.view import View
 from nemeses.words import one_of
@@ -57,16 +58,10 @@ class MigrateFault:
 
     def heal(self, strike: Strike) -> dict[str, Any]:
         """Bring a move that was left half-way to its end, or call it off if the server did it in one piece."""
-        system, batch = strike.system, strike.planned.options["batch"]
         cancelled = strike.state.pop("job", None)
         if cancelled is not None:
-            _cancel(system, *cancelled)
-        finished = []
-        for slot, target in sorted(strike.state.get("open", {}).items()):
-            owner, heir = finish(system, slot, target, batch)
-            _closed(strike, slot, owner, heir)
-            finished.append(slot)
-        return {"finished": ranges(finished), "cancelled": cancelled is not None}
+            _cancel(strike.system, *cancelled)
+        return {"finished": ranges(mend(strike)), "cancelled": cancelled is not None}
 
 
 def _classic(strike: Strike, move: Move) -> None:
@@ -75,19 +70,7 @@ def _classic(strike: Strike, move: Move) -> None:
         opened(strike, slot, move)
         move_keys(system, slot, move.source, move.target, batch)
         hand_over(system, slot, move.source, move.target)
-        _closed(strike, slot, move.source, move.target)
-
-
-def opened(strike: Strike, slot: int, move: Move) -> None:
-    """Open a slot for a classic move, and note it: in the history, and for `heal`."""
-    strike.state.setdefault("open", {})[slot] = move.target
-    open_slot(strike.system, slot, move.source, move.target)
-    strike.note("open", {"slots": [[slot, slot]], "from": move.source, "to": move.target})
-
-
-def _closed(strike: Strike, slot: int, source: str, target: str) -> None:
-    strike.state["open"].pop(slot, None)
-    strike.note("handover", {"slots": [[slot, slot]], "from": source, "to": target})
+        closed(strike, slot, move.source, move.target)
 
 
 def atomic_command(system: System, node: str) -> str | None:

@@ -8,22 +8,19 @@ be where nobody looks. Healing starts the victim again and tells what is left; `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from math import ceil
 from typing import Any
 
 from nemeses.fault import Check, Strike
 from nemeses.kill import end, killer, revive
-from nemeses.migrate import opened
-from nemeses.moving import choose, finish, keys_in, left_open, move_keys, ranges, which_slots
-from nemeses.system import InjectionFailed, ReplyError, System, Unreachable
+from nemeses.mending import mend, remains
+from nemeses.moving import choose, keys_in, move_keys, opened, ranges, which_slots
+from nemeses.system import InjectionFailed, System
 from nemeses.targets import Survey
 from nemeses.words import one_of
 
 MOST_SLOTS = 20
 """So many slots with keys are opened unless the scenario says which."""
-MENDED_MS = 8_000
-"""A restarted node refuses to serve for 2 s, and a failover may be under way."""
 
 
 class MigrationCrashFault:
@@ -86,30 +83,5 @@ class MigrationCrashFault:
         """Start the victim, finish the moves (if asked to, or if nobody died), and tell what is left."""
         evidence = revive(strike)
         if strike.planned.options["fix"] or "crashed" not in strike.state:
-            evidence["fixed"] = self._mend(strike)
+            evidence["fixed"] = ranges(mend(strike))
         return {**evidence, **remains(strike.system, strike.state.get("slots", ()))}
-
-    def _mend(self, strike: Strike) -> list[list[int]]:
-        system, batch = strike.system, strike.planned.options["batch"]
-        open_: dict[int, str] = strike.state.get("open", {})
-        done = []
-        for slot, target in sorted(open_.items()):
-            mend = partial(finish, system, slot, target, batch)
-            owner, heir = system.wait(f"slot {slot} to be mended", mend, MENDED_MS)
-            del open_[slot]
-            strike.note("handover", {"slots": [[slot, slot]], "from": owner, "to": heir})
-            done.append(slot)
-        return ranges(done)
-
-
-def remains(system: System, slots: tuple[int, ...]) -> dict[str, Any]:
-    """What a crash left: open slots by node, and how many keys of the slots each primary holds."""
-    survey = Survey.take(system)
-    keys = {}
-    for name, row in survey.rows.items():
-        if row.is_primary:
-            try:
-                keys[name] = keys_in(system, name, slots)
-            except (Unreachable, ReplyError):  # still loading: it cannot tell
-                continue
-    return {"open": left_open(survey), "keys": {name: count for name, count in keys.items() if count}}

@@ -50,13 +50,26 @@ def identity(system: System, node: str) -> str:
     return text
 
 
-def open_slot(system: System, slot: int, source: str, target: str) -> None:
+def set_slot(system: System, node: str, slot: int, state: str, other: str, within_ms: int = COMMAND_MS) -> None:
+    """CLUSTER SETSLOT with state IMPORTING (from), MIGRATING (to) or NODE (the owner); `other` is a name."""
+    insist(system, node, "CLUSTER", "SETSLOT", slot, state, identity(system, other), within_ms=within_ms)
+
+
+def open_slot(system: System, slot: int, source: str, target: str, within_ms: int = COMMAND_MS) -> None:
     """Let the target import the slot and the source migrate it."""
-    insist(system, target, "CLUSTER", "SETSLOT", slot, "IMPORTING", identity(system, source))
-    insist(system, source, "CLUSTER", "SETSLOT", slot, "MIGRATING", identity(system, target))
+    set_slot(system, target, slot, "IMPORTING", source, within_ms)
+    set_slot(system, source, slot, "MIGRATING", target, within_ms)
 
 
-def move_keys(system: System, slot: int, source: str, target: str, batch: int, most: int | None = None) -> int:
+def move_keys(
+    system: System,
+    slot: int,
+    source: str,
+    target: str,
+    batch: int,
+    most: int | None = None,
+    within_ms: int = COMMAND_MS,
+) -> int:
     """Move the keys of an open slot, `most` at most, and return how many. Raises Interrupted between batches.
 
     REPLACE makes a batch repeatable: of one whose reply got lost, part may be there already.
@@ -67,54 +80,34 @@ def move_keys(system: System, slot: int, source: str, target: str, batch: int, m
         keys = system.call(source, "CLUSTER", "GETKEYSINSLOT", slot, count)
         if not keys:
             break
-        insist(system, source, "MIGRATE", node.host, node.port, "", 0, MIGRATE_MS, "REPLACE", "KEYS", *keys)
+        batch_of = (node.host, node.port, "", 0, MIGRATE_MS, "REPLACE", "KEYS", *keys)
+        insist(system, source, "MIGRATE", *batch_of, within_ms=within_ms)
         moved += len(keys)
         checkpoint(system)
     return moved
 
 
-def hand_over(system: System, slot: int, source: str, target: str) -> None:
+def hand_over(system: System, slot: int, source: str, target: str, within_ms: int = COMMAND_MS) -> None:
     """Make the target the owner: there, at the source, and at every other primary that can be reached."""
-    new = identity(system, target)
-    insist(system, target, "CLUSTER", "SETSLOT", slot, "NODE", new)
-    insist(system, source, "CLUSTER", "SETSLOT", slot, "NODE", new)
+    set_slot(system, target, slot, "NODE", target, within_ms)
+    set_slot(system, source, slot, "NODE", target, within_ms)
     for other in Survey.take(system).primaries:
         if other not in (source, target):
             with suppress(Unreachable, ReplyError):  # it hears of it by gossip, since the target's epoch is higher
-                system.call(other, "CLUSTER", "SETSLOT", slot, "NODE", new)
+                system.call(other, "CLUSTER", "SETSLOT", slot, "NODE", identity(system, target))
 
 
-def finish(system: System, slot: int, target: str, batch: int) -> tuple[str, str]:
-    """Bring a half-done move of a slot to its end, by whoever is primary now; returns the owners before and after.
-
-    Moving forward with REPLACE is right whoever died: a key on both sides was made anew at the owner, and its
-    version is the younger. Raises Unreachable when one of the two shards has no primary that answers.
-    """
-    survey = Survey.take(system)
-    owner = survey.owner(slot)
-    row = survey.rows.get(target)
-    heir = target if row is None or row.is_primary else row.primary
-    if owner is None or heir is None or heir not in survey.rows:
-        raise Unreachable(f"slot {slot}: its owner ({owner}) or the heir of {target} ({heir}) does not answer")
-    if owner != heir:
-        open_slot(system, slot, owner, heir)
-        move_keys(system, slot, owner, heir, batch)
-        hand_over(system, slot, owner, heir)
-    for name, row in survey.rows.items():
-        if name not in (owner, heir) and (slot in row.importing or slot in row.migrating):
-            with suppress(ReplyError):  # a replica takes this from its primary
-                system.call(name, "CLUSTER", "SETSLOT", slot, "STABLE")
-    return owner, heir
+def opened(strike: Strike, slot: int, move: Move) -> None:
+    """Open a slot for a classic move, and note it: in the history, and for `heal`."""
+    strike.state.setdefault("open", {})[slot] = move.target
+    open_slot(strike.system, slot, move.source, move.target)
+    strike.note("open", {"slots": [[slot, slot]], "from": move.source, "to": move.target})
 
 
-def left_open(survey: Survey) -> dict[str, dict[str, dict[str, str]]]:
-    """The open slots that each node tells of: `{"n1": {"migrating": {"7629": "n2"}}}`."""
-    found: dict[str, dict[str, dict[str, str]]] = {}
-    for name, row in survey.rows.items():
-        for state, slots in (("importing", row.importing), ("migrating", row.migrating)):
-            if slots:
-                found.setdefault(name, {})[state] = {str(slot): other for slot, other in sorted(slots.items())}
-    return found
+def closed(strike: Strike, slot: int, source: str, target: str) -> None:
+    """Note that an open slot has been handed over."""
+    strike.state["open"].pop(slot, None)
+    strike.note("handover", {"slots": [[slot, slot]], "from": source, "to": target})
 
 
 def keys_in(system: System, node: str, slots: Iterable[int]) -> int:
