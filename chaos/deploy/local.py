@@ -1,7 +1,7 @@
 """The deployment `local`: server processes on this machine, one loopback address each.
 
-In a network namespace of the run's own (`namespace.entered`) links are cut in the kernel; elsewhere a proxy stands
-between the nodes. Which of the two is in `isolation`.
+In a network namespace of the run's own links are cut in the kernel; elsewhere a proxy stands between the nodes. Which
+of the two is in `isolation`.
 """
 
 from __future__ import annotations
@@ -13,23 +13,19 @@ import signal
 import subprocess
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from chaos.deploy import loss, namespace
-from chaos.deploy.addresses import BUS_PORT, DATA_PORT, Addresses, Claim
+from chaos.deploy.addresses import BUS_PORT, DATA_PORT
 from chaos.deploy.clock import Clock
 from chaos.deploy.control import Control
-from chaos.deploy.endpoints import Endpoint, LinkLayer
-from chaos.deploy.links import KernelLinks
+from chaos.deploy.network import Isolation, open_network
 from chaos.deploy.processes import Process, Spawner
-from chaos.deploy.proxies import ProxyLinks
 from chaos.deploy.servers import Server
 from chaos.errors import ServerError
 from nemeses.system import InjectionFailed, Node, Port, ReplyError, Unreachable, WaitTimeout
 
 CAPABILITIES = frozenset({"kill", "pause", "links", "loseable"})
 """What every local deployment can do; `loseable`: a node can be restarted without its data."""
-Isolation = Literal["network namespace", "proxy"]
 START_TIMEOUT_MS = 20_000
 END_TIMEOUT_S = 30
 """A server may wait `shutdown-timeout` (10 s) for its replicas before it obeys SIGTERM."""
@@ -82,25 +78,20 @@ class LocalDeployment(Clock):
         self.server = server
         self.directory = directory.absolute()
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._ends = contextlib.ExitStack()
-        self._numbers = {f"n{number}": number for number in range(1, count + 1)}
-        self._clients = clients
-        self.isolation: Isolation
-        self._addresses: Addresses
-        self._links: LinkLayer
-        self._loss: loss.PacketLoss | None = None
-        if isolation == "proxy" or not (namespace.entered() and self._in_namespace()):
-            self._behind_proxy()
-        self.nodes: Mapping[str, Node] = {
-            name: Node(name, self._dialled(number), DATA_PORT, BUS_PORT) for name, number in self._numbers.items()
-        }
-        self._names = {(node.host, node.port): name for name, node in self.nodes.items()}
-        self._names |= {(self._addresses.node(number), DATA_PORT): name for name, number in self._numbers.items()}
-        self._control = Control(
-            lambda node: (self._addresses.node(self._numbers[node]), DATA_PORT), self._addresses.controller
-        )
-        self._spawner = Spawner(self.directory)
-        self._processes = {name: self._process(name, config) for name in self.nodes}
+        if taken := sorted(OURS.intersection(config)):
+            raise ServerError(f"config sets {taken[0]!r}, which the local deployment decides: leave it out")
+        numbers = {f"n{number}": number for number in range(1, count + 1)}
+        with contextlib.ExitStack() as ends:
+            self._network = open_network(numbers, clients, isolation, ends)
+            own = {name: self._network.addresses.node(number) for name, number in numbers.items()}
+            self.nodes: Mapping[str, Node] = {
+                name: Node(name, host, DATA_PORT, BUS_PORT) for name, host in self._network.dialled.items()
+            }
+            self._names = {host: name for hosts in (own, self._network.dialled) for name, host in hosts.items()}
+            self._control = Control(lambda node: (own[node], DATA_PORT), self._network.addresses.controller)
+            self._spawner = Spawner(self.directory)
+            self._processes = {name: self._process(name, own[name], config) for name in numbers}
+            self._ends = ends.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -136,9 +127,14 @@ class LocalDeployment(Clock):
     # System
 
     @property
+    def isolation(self) -> Isolation:
+        """How links are cut."""
+        return self._network.isolation
+
+    @property
     def capabilities(self) -> frozenset[str]:
         """What this deployment can do: `CAPABILITIES`, and `loss` where the kernel can lose packets."""
-        return CAPABILITIES if self._loss is None else CAPABILITIES | {"loss"}
+        return CAPABILITIES if self._network.loss is None else CAPABILITIES | {"loss"}
 
     def call(self, node: str, *arguments: str | bytes | int, timeout_ms: int = 1_000) -> Any:
         """See `System.call`. Goes straight to the node from an address of the controller's own."""
@@ -146,11 +142,11 @@ class LocalDeployment(Clock):
 
     def client_address(self, client: int) -> str:
         """What client number `client` (from 0) binds before it connects, so that cuts can tell it apart."""
-        return self._addresses.client(client)
+        return self._network.addresses.client(client)
 
     def translate(self, host: str, port: int) -> str | None:
         """Name of the node that goes by this address in redirections and slot maps; None for a stranger."""
-        return self._names.get((host, port))
+        return self._names.get(host) if port == DATA_PORT else None
 
     # Kill
 
@@ -212,69 +208,32 @@ class LocalDeployment(Clock):
 
     def cut(self, sources: Collection[str], destinations: Collection[str], *, port: Port = "all") -> str:
         """See `Links.cut`."""
-        return self._links.cut(sources, destinations, port)
+        return self._network.links.cut(sources, destinations, port)
 
     def heal(self, handle: str) -> None:
         """See `Links.heal`."""
-        self._links.heal(handle)
-        if self._loss is not None:
-            self._loss.heal(handle)
+        self._network.links.heal(handle)
+        if self._network.loss is not None:
+            self._network.loss.heal(handle)
 
     def heal_all(self) -> None:
         """See `Links.heal_all`."""
-        self._links.heal_all()
-        if self._loss is not None:
-            self._loss.heal_all()
+        self._network.links.heal_all()
+        if self._network.loss is not None:
+            self._network.loss.heal_all()
 
     def lose(self, sources: Collection[str], destinations: Collection[str], *, percent: float) -> str:
         """See `Loss.lose`. Raises InjectionFailed where `loss` is none of the capabilities."""
-        if self._loss is None:
+        if self._network.loss is None:
             raise InjectionFailed("this kernel, or the proxy that stands in for it, cannot lose packets")
-        return self._loss.lose(sources, destinations, percent)
+        return self._network.loss.lose(sources, destinations, percent)
 
     # How it is made
 
-    def _in_namespace(self) -> bool:
-        """Whether links can be cut in the kernel; then it is set up for that."""
-        namespace.prepare()
-        addresses = Addresses("127.0")
-        try:
-            links = KernelLinks(self._endpoints(addresses))
-        except OSError:
-            return False
-        self._ends.callback(links.close)
-        if loss.reason_against() is None:
-            self._loss = loss.PacketLoss(self._endpoints(addresses))
-            self._ends.callback(self._loss.heal_all)
-        self.isolation, self._addresses, self._links = "network namespace", addresses, links
-        return True
-
-    def _behind_proxy(self) -> None:
-        try:
-            claim = Claim()
-        except OSError as error:
-            raise ServerError(str(error)) from error
-        self._ends.callback(claim.release)
-        announced = {name: claim.addresses.announced(number) for name, number in self._numbers.items()}
-        links = ProxyLinks(self._endpoints(claim.addresses), announced)
-        self._ends.callback(links.close)
-        self.isolation, self._addresses, self._links = "proxy", claim.addresses, links
-
-    def _endpoints(self, addresses: Addresses) -> dict[str, Endpoint]:
-        nodes = {name: Endpoint(addresses.node(n), DATA_PORT, BUS_PORT) for name, n in self._numbers.items()}
-        return nodes | {f"c{client}": Endpoint(addresses.client(client)) for client in range(self._clients)}
-
-    def _dialled(self, number: int) -> str:
-        """Where clients and other nodes reach a node."""
-        return self._addresses.announced(number) if self.isolation == "proxy" else self._addresses.node(number)
-
-    def _process(self, name: str, config: Mapping[str, Any]) -> Process:
-        own = self._addresses.node(self._numbers[name])
+    def _process(self, name: str, own: str, config: Mapping[str, Any]) -> Process:
         ours = {"port": str(DATA_PORT), "bind": own, "bind-source-addr": own}
-        if self.isolation == "proxy":
-            ours["cluster-announce-ip"] = self._dialled(self._numbers[name])
-        if taken := sorted(OURS.intersection(config)):
-            raise ServerError(f"config sets {taken[0]!r}, which the local deployment decides: leave it out")
+        if self._network.dialled[name] != own:
+            ours["cluster-announce-ip"] = self._network.dialled[name]
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
         (directory / "server.conf").write_text(configuration({**DEFAULTS, **config, **ours}))

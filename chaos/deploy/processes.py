@@ -148,9 +148,10 @@ def kill_left(directory: Path) -> list[int]:
 def _identity(pid: int) -> dict[str, int | str]:
     """What tells a process from a later one with the same id: when it started, and in which process namespace."""
     try:
-        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        started = GONE
+        state, fields = "X", []
+    started = GONE if state in "XZ" else fields[18]
     return {"pid": pid, "started": started, "namespace": os.readlink("/proc/self/ns/pid")}
 
 

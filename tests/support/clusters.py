@@ -11,7 +11,8 @@ from typing import Any
 
 from chaos.deploy import servers
 from chaos.deploy.control import Control
-from chaos.deploy.local import Isolation, LocalDeployment
+from chaos.deploy.local import LocalDeployment
+from chaos.deploy.network import Isolation
 from chaos.topologies.cluster import ClusterTopology
 
 CLIENTS = 3

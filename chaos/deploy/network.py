@@ -1,0 +1,73 @@
+"""The network of a local run: which address is whose, and how links are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Literal
+
+from chaos.deploy import loss, namespace
+from chaos.deploy.addresses import BUS_PORT, DATA_PORT, Addresses, Claim
+from chaos.deploy.endpoints import Endpoint, LinkLayer
+from chaos.deploy.links import KernelLinks
+from chaos.deploy.proxies import ProxyLinks
+from chaos.errors import ServerError
+
+Isolation = Literal["network namespace", "proxy"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """What nodes and clients of one run are given."""
+
+    isolation: Isolation
+    addresses: Addresses
+    dialled: Mapping[str, str]
+    """The address at which clients and other nodes reach each node; behind a proxy it is not the node's own."""
+    links: LinkLayer
+    loss: loss.PacketLoss | None
+    """None where packets cannot be lost."""
+
+
+def open_network(numbers: Mapping[str, int], clients: int, isolation: Isolation | None, ends: ExitStack) -> Network:
+    """The network for nodes (number by name) and so many clients, as `isolation` says or else the best there is.
+
+    What must be undone is left in `ends`. Raises ServerError when there is none.
+    """
+    if isolation != "proxy" and namespace.entered():
+        namespace.prepare()
+        try:
+            return _in_namespace(numbers, clients, ends)
+        except OSError:  # no policy routing in this kernel: the proxy works inside a namespace as well
+            pass
+    return _behind_proxy(numbers, clients, ends)
+
+
+def _in_namespace(numbers: Mapping[str, int], clients: int, ends: ExitStack) -> Network:
+    addresses = Addresses("127.0")
+    known = _endpoints(addresses, numbers, clients)
+    links = KernelLinks(known)
+    ends.callback(links.close)
+    lossy = loss.PacketLoss(known) if loss.reason_against() is None else None
+    if lossy is not None:
+        ends.callback(lossy.heal_all)
+    dialled = {name: addresses.node(number) for name, number in numbers.items()}
+    return Network("network namespace", addresses, dialled, links, lossy)
+
+
+def _behind_proxy(numbers: Mapping[str, int], clients: int, ends: ExitStack) -> Network:
+    try:
+        claim = Claim()
+    except OSError as error:
+        raise ServerError(str(error)) from error
+    ends.callback(claim.release)
+    dialled = {name: claim.addresses.announced(number) for name, number in numbers.items()}
+    links = ProxyLinks(_endpoints(claim.addresses, numbers, clients), dialled)
+    ends.callback(links.close)
+    return Network("proxy", claim.addresses, dialled, links, None)
+
+
+def _endpoints(addresses: Addresses, numbers: Mapping[str, int], clients: int) -> dict[str, Endpoint]:
+    nodes = {name: Endpoint(addresses.node(number), DATA_PORT, BUS_PORT) for name, number in numbers.items()}
+    return nodes | {f"c{client}": Endpoint(addresses.client(client)) for client in range(clients)}
