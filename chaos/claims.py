@@ -107,9 +107,8 @@ def _judge(claim: Claim, findings: Mapping[str, Finding]) -> ClaimResult:
     for finding in concerned:
         if finding.verdict is Verdict.UNKNOWN:
             return ClaimResult(str(claim), None, shown, f"{finding.checker}: {finding.reason}")
-        if undecided := finding.metrics.get("undecided"):
-            return ClaimResult(str(claim), None, shown, f"{finding.checker}: {undecided}")
-    return ClaimResult(str(claim), True, shown)
+    checked = any(finding.metrics.get("checked") for finding in concerned)
+    return ClaimResult(str(claim), True, shown, None if checked else "nothing to check")
 
 
 def _count(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
@@ -119,12 +118,16 @@ def _count(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
 
 def _max(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
     longest = float(findings[0].metrics.get("max_ms") or 0)
-    return longest, f"{longest:.0f} ms"
+    return longest, _in_words(longest)
 
 
 def _longest(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
     longest = float(findings[0].metrics.get("longest_ms") or 0)
-    return longest, f"{longest:.0f} ms"
+    return longest, _in_words(longest)
+
+
+def _in_words(milliseconds: float) -> str:
+    return f"{milliseconds / 1000:.2f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
 
 
 _MEASURES: Mapping[str, Callable[[_Subject, list[Finding]], tuple[float, Any]]] = {

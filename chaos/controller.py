@@ -57,6 +57,7 @@ class Controller:
         self.workloads = {name: WORKLOADS[name](options) for name, options in self.scenario.workload.items()}
         self.executed = Executed()
         self.active: dict[int, str] = {}
+        self.nodes: dict[str, str] = {}
         self.recorder = Recorder(run_dir / PARTS / "controller.jsonl")
 
     def run(self) -> Executed:
@@ -90,7 +91,7 @@ class Controller:
         with Load(self.plan, self.run_dir, self.deployment, self.topology) as load:
             write_header(self.run_dir, self._header())
             self.deployment.began_ns = load.go()
-            self._phase("start")
+            self._record(Event(type="info", f="phase", process="controller", time=0, value={"phase": "start"}))
             with self.topology.observed(self.deployment, self._observed), self._stalls_noted():
                 faults = threading.Thread(target=self._strike, name="faults")
                 faults.start()
@@ -196,6 +197,7 @@ class Controller:
 
     def _observed(self, value: Mapping[str, Any]) -> None:
         self._event("observer", "view", value)
+        self.nodes[value["node"]] = value.get("role", value["state"])
 
     def _phase(self, phase: str, reason: str | None = None) -> None:
         self._event("controller", "phase", {"phase": phase} | ({"reason": reason} if reason else {}))
@@ -211,6 +213,7 @@ class Controller:
     def _progress(self, phase: str, counters: dict[str, int] | None = None) -> None:
         elapsed_ms = max(0, self.deployment.now_ns() // 1_000_000)
         progress = Progress(phase, elapsed_ms, self.scenario.duration_ms, faults=list(self.active.values()))
+        progress.nodes = dict(sorted(self.nodes.items()))
         for outcome, count in (counters or {}).items():
             setattr(progress, outcome, count)
         self.tell(progress)

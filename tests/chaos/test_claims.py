@@ -23,7 +23,7 @@ def test_counts_windows_and_ages_are_limited():
     assert [(str(r.claim), r.holds, r.measured) for r in results] == [
         ("lost_writes: 0", True, 0),
         ("stale_reads: {max: 200ms}", True, "130 ms"),
-        ("unavailable: {longest: 2s}", False, "2500 ms"),
+        ("unavailable: {longest: 2s}", False, "2.50 s"),
     ]
 
 
