@@ -7,6 +7,7 @@ measures and never judges; a claim says how long is too long.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -23,6 +24,7 @@ WINDOW_MS = 100
 MOST_WINDOWS = 100
 """Windows that are listed, the longest first."""
 
+_PARTICULAR = re.compile(r"\bn\d+\b|\d[\d.:]*")
 Numbers = NDArray[np.int64]
 
 
@@ -106,9 +108,14 @@ def _windows(operations: Operations, rows: Numbers, load: tuple[int, int]) -> ND
 
 
 def _errors(operations: Operations) -> dict[str, int]:
-    """Failed and indeterminate operations of the run by the first word of their error."""
+    """Failed and indeterminate operations of the run by kind of error, the most frequent first."""
     kinds: Counter[str] = Counter()
     for row in np.flatnonzero((operations.type != OK) & ~operations.final).tolist():
-        words = str(operations.details.get(row, {}).get("error") or "").split()
-        kinds[words[0].rstrip(":") if words else "(not recorded)"] += 1
+        kinds[_kind(str(operations.details.get(row, {}).get("error") or "no error was recorded"))] += 1
     return dict(kinds.most_common())
+
+
+def _kind(error: str) -> str:
+    """The prefix of a server's error; of other texts all but numbers, addresses and names of nodes."""
+    word = error.split()[0].rstrip(":")
+    return word if word.isupper() else _PARTICULAR.sub("…", error)

@@ -20,18 +20,22 @@ from checkers.history import NEVER, Event, History
 OBSERVER_LAG_NS = 1_000_000_000
 """A generous bound for how long a change of role may have gone unrecorded: ten polls."""
 
+BEFORE = -NEVER
+"""The time of what was so from the beginning: the observer starts before the clock of the run does."""
+
 Range = tuple[int, int]
 """First and last slot, both included."""
 
 _PLIGHT = {
     "kill": ("dead", "killed"),
+    "terminate": ("dead", "terminated"),
     "pause": ("paused", "paused"),
     "restart": ("restarting", "restarted"),
     "partition": ("cut off", "cut off"),
     "loss": ("losing packets", "made to lose packets"),
     "failover": ("failing over", "failed over"),
     "migrate": ("moving slots", "made to move slots"),
-    "migrate-and-crash": ("moving slots and crashing", "made to move slots and crash"),
+    "migrate-crash": ("dead in the middle of a migration", "killed in the middle of a migration"),
 }
 """Kind of a fault: what a node is while it holds, and what had been done to it afterwards."""
 
@@ -97,7 +101,7 @@ class Timeline:
     faults: list[FaultSpan]
     """By start."""
     views: dict[str, list[View]]
-    """By node, each in time order; the header's initial map and replicas stand in at time -1 where a node has none."""
+    """By node, each in time order. The header's initial map comes first, at `BEFORE` and without an epoch."""
     handovers: list[Handover]
     """By time."""
     load: tuple[int, int]
@@ -126,7 +130,7 @@ class Timeline:
             load=_load(history, {name: time for name, time, _ in reversed(phases)}),
             converged=converged,
             why_not=why_not,
-            observed=any(view.time_ns >= 0 for known in views.values() for view in known),
+            observed=any(view.time_ns != BEFORE for known in views.values() for view in known),
             stalls=[
                 ((e.time or 0) - int(e.value["ms"] * 1e6), e.time or 0) for e in _events(history, "controller", "stall")
             ],
@@ -229,10 +233,10 @@ class Timeline:
         times = [h.time_ns for h in self.handovers if h.target == node and _overlap(((slot, slot),), h.slots)]
         before: int | None = None
         for view in self.views.get(node, []):
-            if view.claims(slot) and (before is None or view.epoch is None or view.epoch > before):
-                times.append(view.time_ns)
-            if view.role == "primary" and view.epoch is not None:
-                before = view.epoch if before is None else max(before, view.epoch)
+            if view.claims(slot):
+                if before is None or view.epoch is None or view.epoch > before:
+                    times.append(view.time_ns)
+                before = view.epoch if before is None or view.epoch is None else max(before, view.epoch)
         return sorted(times)
 
     def stalled(self, start_ns: int, end_ns: int) -> bool:
@@ -295,10 +299,10 @@ def _initial_views(header: dict[str, Any]) -> dict[str, list[View]]:
     slots: dict[str, list[Range]] = {}
     for first, last, owner in header.get("slots") or ():
         slots.setdefault(owner, []).append((first, last))
-    views = {node: [View(-1, node, True, "primary", None, None, tuple(owned))] for node, owned in slots.items()}
+    views = {node: [View(BEFORE, node, True, "primary", None, None, tuple(owned))] for node, owned in slots.items()}
     for primary, replicas in (header.get("replicas") or {}).items():
         for replica in replicas:
-            views[replica] = [View(-1, replica, True, "replica", primary, None, ())]
+            views[replica] = [View(BEFORE, replica, True, "replica", primary, None, ())]
     return views
 
 

@@ -1,7 +1,8 @@
 """What became of acknowledged writes: kept, superseded, lost or unknown; and values that should not be there.
 
 * *kept*: the owner's final read shows it.
-* *superseded*: a write that is not wholly before it may have replaced it (registers and groups only).
+* *superseded*: cannot be decided, because a write that is not wholly before it may have replaced it (registers and
+  groups), or because an indeterminate increment may stand in for it (counters).
 * *lost*: the converged final read of a set or list is without it, or a register shows an older value
   (`checkers.fates` says when that is a proof), or a counter is below the sum of what was acknowledged.
 * *unknown*: nothing decides it, because the run did not converge or the final read failed.
@@ -19,7 +20,7 @@ import numpy as np
 from checkers.context import Timeline, seconds
 from checkers.counters import Tally, fewest, most, tallies_of
 from checkers.elements import Elements, elements_of
-from checkers.fates import FATES, INITIAL, KEPT, LOST, NOBODY, UNKNOWN, Fates, owners_answer, register_fates
+from checkers.fates import FATES, INITIAL, KEPT, LOST, NOBODY, SUPERSEDED, UNKNOWN, Fates, owners_answer, register_fates
 from checkers.finding import Anomaly, Collector, Finding
 from checkers.history import FAIL, INFO, OK, History, Operations
 from checkers.keyslot import key_slot
@@ -125,7 +126,7 @@ class _Audit:
             self.undecided.add(elements.key)
         else:
             self.fates[FATES[LOST]] += 1
-            self._lost(row, final[0], f"returned {len(final[1])} elements without it", None)
+            self._lost(row, final[0], "is without it", None)
 
     def _doubled(self, elements: Elements, element: Any, read: int, times: int) -> None:
         writers = [row for value, row in elements.added if value == element]
@@ -144,7 +145,7 @@ class _Audit:
     def counter(self, tally: Tally) -> None:
         acknowledged, indeterminate = tally.acknowledged(), tally.indeterminate()
         self.checked["counter"] += len(acknowledged)
-        self.figures["counter_indeterminate"] = self.figures.get("counter_indeterminate", 0) + len(indeterminate)
+        self._figure("counter_indeterminate", len(indeterminate))
         final = tally.final()
         if final is None or not self.timeline.converged:
             self.fates[FATES[UNKNOWN]] += len(acknowledged)
@@ -168,7 +169,7 @@ class _Audit:
         # An indeterminate increment that was applied hides acknowledged ones of up to its amount that were not.
         hidden = min(most(acknowledged, int(np.maximum(indeterminate, 0).sum())), len(acknowledged) - lost)
         self.fates[FATES[LOST]] += lost
-        self.fates[FATES[UNKNOWN]] += hidden
+        self.fates[FATES[SUPERSEDED]] += hidden
         self.fates[FATES[KEPT]] += len(acknowledged) - lost - hidden
         if shortfall <= 0:
             return
@@ -180,7 +181,7 @@ class _Audit:
         )
         self._report("lost-write", words, [read], tally.key, {"shortfall": shortfall, "lost": lost})
         self.found.count("lost-write", lost - 1)
-        self.figures["counter_shortfall"] = self.figures.get("counter_shortfall", 0) + shortfall
+        self._figure("counter_shortfall", shortfall)
 
     def replicas(self) -> None:
         """Compare what replicas hold in the end with what the owner holds; only a converged run promises equality."""
@@ -224,8 +225,7 @@ class _Audit:
             successor = timeline.successor(node, ended, key_slot(key or ""))
             ailing = timeline.befell(node, ended, successor[1] if successor else read)
             words += f", {timeline.plight(ailing, ended)}" if ailing else ""
-            words += f"; {_took_over(successor, ended)}" if successor else "; no other node took its slot over"
-            words += " and never had it" if successor and successor[0] == answerer else ""
+            words += f"; {_took_over(successor, ended, answerer, read)}"
             fault = ailing.number if ailing else fault
         words += f"; {self._reading(proof)} {how}"
         proofs = [row, proof] if older is None else [row, proof, older]
@@ -233,6 +233,9 @@ class _Audit:
         measured: dict[str, Any] = {"acknowledged_ms": round(ended / 1e6, 3)}
         measured |= {} if acked is None else {"replicas_acknowledged": acked}
         self._report("lost-write", words, proofs, key, measured, fault)
+
+    def _figure(self, name: str, amount: int) -> None:
+        self.figures[name] = self.figures.get(name, 0) + amount
 
     def _visible_failure(self, row: int, read: int) -> None:
         error = self.operations.details.get(row, {}).get("error")
@@ -296,8 +299,9 @@ class _Audit:
             "lost_though_a_replica_acknowledged": len(acked),
             "loss_windows": _windows(operations, self.lost),
             **self.figures,
+            "undecided": self._doubt(),
         }
-        return self.found.finding(metrics, self._doubt())
+        return self.found.finding(metrics, metrics["undecided"])
 
     def _doubt(self) -> str | None:
         unknown = self.fates[FATES[UNKNOWN]]
@@ -308,7 +312,7 @@ class _Audit:
         some = ", ".join(sorted(self.undecided)[:5])
         return (
             f"{unknown} acknowledged writes could not be followed: an owner's final read is missing, returned a value "
-            f"that nobody wrote, or cannot tell them apart ({some or 'counters with indeterminate increments'})"
+            f"that nobody wrote, or does not tell writes of the same value apart ({some})"
         )
 
 
@@ -322,10 +326,15 @@ def _times(number: int) -> str:
     return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
-def _took_over(successor: tuple[str, int, int | None], ended_ns: int) -> str:
-    node, time, epoch = successor
-    verb = "had taken" if time < ended_ns else "took"
-    return f"{node} {verb} its slots over at {seconds(time)}{'' if epoch is None else f' (epoch {epoch})'}"
+def _took_over(successor: tuple[str, int, int | None] | None, ended_ns: int, answerer: str | None, read_ns: int) -> str:
+    if successor is None:
+        return "no other node took its slot over"
+    node, seen_ns, epoch = successor
+    # Who answers as the owner has taken over, even if the observer saw it a moment later.
+    time_ns = min(seen_ns, read_ns) if node == answerer else seen_ns
+    verb = "had taken" if time_ns < ended_ns else "took"
+    words = f"{node} {verb} its slots over at {seconds(time_ns)}{'' if epoch is None else f' (epoch {epoch})'}"
+    return f"{words} and never had it" if node == answerer else words
 
 
 def _windows(operations: Operations, lost: list[int]) -> dict[str, dict[str, Any]]:
@@ -347,7 +356,9 @@ def _difference(operations: Operations, replica: int, owner: int) -> str | None:
         if mine == theirs or (not ordered and set(mine) == set(theirs)):
             return None
         missing, more = len(set(theirs) - set(mine)), len(set(mine) - set(theirs))
-        return f"({missing} elements missing, {more} more, of {len(theirs)}) differs from"
+        if not missing and not more:
+            return "has the elements in another order than"
+        return f"lacks {missing} and has {more} more than the {len(theirs)} elements of"
     return None if mine == theirs else f"returned {_shown(mine)} where {_shown(theirs)} was returned by"
 
 

@@ -50,15 +50,17 @@ def check_multikey(history: History) -> Finding:
             found.add(_torn(history, timeline, row, writers))
     crossing = _cross_slot(operations, timeline, found)
     uneven = sorted(group.name for group in groups.values() if group.uneven)
-    metrics = {
+    metrics: dict[str, Any] = {
         "checked": reads + crossing["cross_slot_attempts"],
         "reads": reads,
         "groups": len(groups) - len(uneven),
         "torn_by_answerer": dict(torn_by_answerer),
         **crossing,
     }
-    doubt = f"not every mset writes the whole group, so its reads cannot be judged: {', '.join(uneven[:5])}"
-    return found.finding(metrics, doubt if uneven else None)
+    if uneven:
+        doubt = f"not every mset writes the whole group, so its reads cannot be judged: {', '.join(uneven[:5])}"
+        metrics["undecided"] = doubt
+    return found.finding(metrics, metrics.get("undecided"))
 
 
 @dataclass

@@ -12,7 +12,7 @@ key from every node on, following redirections (`via` is `from:` and the name of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ from checkers.context import Range, Timeline, listed
 from checkers.finding import Anomaly, Collector
 from checkers.history import FAIL, OK, History, Operations
 from checkers.keyslot import SLOTS, key_slot
+
+LOOP = "redirect-loop"
+"""How the error of an operation begins that was sent on and on."""
 
 
 def check_settled(history: History, timeline: Timeline, found: Collector) -> dict[str, int]:
@@ -34,10 +37,11 @@ def check_settled(history: History, timeline: Timeline, found: Collector) -> dic
     return {"maps": len(maps), "walks": walks.count, "keys_walked": len(walks.reached), "keys_held": held}
 
 
-def route(hops: list[str]) -> str:
-    """The first hops of an operation in words, to follow a sentence: ` (n1 → n4 → n1)`."""
-    shown = " → ".join(hops[:6])
-    return f" ({shown}{' → …' if len(hops) > 6 else ''})" if hops else ""
+def route(detail: dict[str, Any]) -> str:
+    """The way of an operation in words, to follow a sentence: ` (n1 → n4 → n1)`, else its error; "" without both."""
+    hops = detail.get("hops") or []
+    shown = " → ".join(hops[:6]) + (" → …" if len(hops) > 6 else "") if hops else detail.get("error")
+    return f" ({shown})" if shown else ""
 
 
 class _Walks:
@@ -100,9 +104,8 @@ def _circles(walks: _Walks, timeline: Timeline, found: Collector) -> None:
 
 
 def _circles_round(detail: dict[str, Any]) -> bool:
-    hops = detail.get("hops") or []
-    moved = [here for here, there in zip(hops, [*hops[1:], None], strict=True) if here != there]
-    return detail.get("error") == "redirect-loop" or len(set(moved)) < len(moved)
+    asked = [node for node, _ in groupby(detail.get("hops") or ())]
+    return str(detail.get("error")).startswith(LOOP) or len(set(asked)) < len(asked)
 
 
 def _stranded(history: History, walks: _Walks, timeline: Timeline, found: Collector) -> int:

@@ -5,7 +5,7 @@ While the load runs, an open slot, a stale client and a redirection are normal. 
 * `split-ownership`: node A answered an operation on a slot, then B one that began after A's had ended, then A again
   one that began after B's had ended, all without ASKING and READONLY, and nobody handed the slot back to A in between.
   A deposed primary does that when it is paused or cut off and goes on answering what reaches it.
-* `redirect-loop`: a client was sent on 16 times, or after convergence in a circle.
+* `redirect-loop`: a client asked 16 nodes, sent from one to the next.
 
 What holds after convergence is looked at in `checkers.settled`.
 """
@@ -26,7 +26,7 @@ from checkers.keyslot import key_slot
 from checkers.settled import check_settled, route
 
 MOST_HOPS = 16
-"""Redirections after which redis-py and other clients give up."""
+"""Nodes that redis-py and other clients ask before they give up."""
 
 Numbers = NDArray[np.int64]
 
@@ -48,7 +48,8 @@ def check_slots(history: History) -> Finding:
         metrics |= check_settled(history, timeline, found)
     else:
         doubts.append(str(timeline.why_not))
-    return found.finding(metrics, "; ".join(doubts) or None)
+    metrics["undecided"] = "; ".join(doubts) or None
+    return found.finding(metrics, metrics["undecided"])
 
 
 class _Served:
@@ -94,11 +95,11 @@ def _split_ownership(served: _Served, timeline: Timeline, found: Collector) -> d
 def _turns(operations: Operations, rows: Numbers, one: int, other: int, acquired: Numbers) -> Numbers:
     """Rows (a, b, c) with a and c answered by `one` and b by `other`, each begun after the one before had ended.
 
-    One triple for each c, with the b that began last; left out if `one` acquired the slot after b had begun.
+    One triple for each c, with the b that began last and the a that ended last before it; left out if `one` acquired
+    the slot after b had begun.
     """
     mine, theirs = rows[operations.node[rows] == one], rows[operations.node[rows] == other]
-    first = mine[operations.end[mine].argmin()]
-    theirs = theirs[operations.start[theirs] > operations.end[first]]
+    theirs = theirs[operations.start[theirs] > operations.end[mine].min()]
     theirs = theirs[np.argsort(operations.end[theirs], kind="stable")]
     if not len(theirs):
         return np.zeros((0, 3), np.int64)
@@ -110,7 +111,10 @@ def _turns(operations: Operations, rows: Numbers, one: int, other: int, acquired
     begun = np.searchsorted(acquired, operations.start[middle])
     done = np.searchsorted(acquired, operations.end[last] + OBSERVER_LAG_NS, side="right")
     split = begun == done
-    return np.stack([np.full(split.sum(), first), middle[split], last[split]], axis=1)
+    middle, last = middle[split], last[split]
+    mine = mine[np.argsort(operations.end[mine], kind="stable")]
+    first = mine[np.searchsorted(operations.end[mine], operations.start[middle]) - 1]
+    return np.stack([first, middle, last], axis=1)
 
 
 def _split(operations: Operations, timeline: Timeline, slot: int, triples: Numbers, first: str, second: str) -> Anomaly:
@@ -119,7 +123,7 @@ def _split(operations: Operations, timeline: Timeline, slot: int, triples: Numbe
     names = [f"{operations.functions[operations.f[row]]} of {operations.key_name(row)}" for row in (a, b, c)]
     words = (
         f"slot {slot}: {first} answered {names[0]} at {at[0]}, then {second} {names[1]} at {at[1]}, then {first} again "
-        f"{names[2]} at {at[2]}, and nobody had handed the slot back to {first}"
+        f"{names[2]} at {at[2]}, and nobody had handed the slot back to {first} in between"
     )
     for node, rival in ((first, second), (second, first)):
         successor = timeline.successor(node, int(operations.end[c]), slot)
@@ -140,24 +144,24 @@ def _split(operations: Operations, timeline: Timeline, slot: int, triples: Numbe
     )
 
 
-def _redirections(hops: list[str]) -> int:
+def _redirections(detail: dict[str, Any]) -> int:
     """How often a client was sent to another node; asking the same node again (TRYAGAIN) is no redirection."""
-    return sum(here != there for here, there in pairwise(hops))
+    sent_on = [a for a in detail.get("attempts") or () if str(a.get("error")).startswith(("MOVED", "ASK"))]
+    return len(sent_on) or sum(here != there for here, there in pairwise(detail.get("hops") or ()))
 
 
 def _long_redirections(operations: Operations, timeline: Timeline, found: Collector) -> int:
     long = 0
     for row, detail in sorted(operations.details.items()):
-        hops = detail.get("hops") or []
-        looped = detail.get("error") == "redirect-loop" and not operations.final[row]
-        if not looped and _redirections(hops) < MOST_HOPS:
+        times = _redirections(detail)
+        if times < MOST_HOPS - 1:
             continue
         long += 1
         start, end = int(operations.start[row]), int(operations.end[row])
-        key = operations.key_name(row)
+        key, outcome = operations.key_name(row), "" if operations.type[row] == OK else " without an answer"
         words = (
-            f"{operations.functions[operations.f[row]]} of {key} at {seconds(start)} was sent from node to node "
-            f"{_redirections(hops) or MOST_HOPS} times without an answer{route(hops)}, {timeline.describe(start, end)}"
+            f"{operations.functions[operations.f[row]]} of {key} at {seconds(start)} was sent from node to node {times} "
+            f"times{outcome}{route(detail)}, {timeline.describe(start, end)}"
         )
         index = int(operations.index[row])
         found.add(Anomaly("redirect-loop", words, [index], key, timeline.fault_at(start, end)))
