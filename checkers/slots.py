@@ -158,10 +158,11 @@ def _long_redirections(operations: Operations, timeline: Timeline, found: Collec
             continue
         long += 1
         start, end = int(operations.start[row]), int(operations.end[row])
-        key, outcome = operations.key_name(row), "" if operations.type[row] == OK else " without an answer"
+        f, key = operations.functions[operations.f[row]], operations.key_name(row)
+        outcome = "" if operations.type[row] == OK else " without an answer"
         words = (
-            f"{operations.functions[operations.f[row]]} of {key} at {seconds(start)} was sent from node to node {times} "
-            f"times{outcome}{route(detail)}, {timeline.describe(start, end)}"
+            f"{f} of {key} at {seconds(start)} was sent from node to node {times} times{outcome}{route(detail)}, "
+            f"{timeline.describe(start, end)}"
         )
         index = int(operations.index[row])
         found.add(Anomaly("redirect-loop", words, [index], key, timeline.fault_at(start, end)))
