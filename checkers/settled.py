@@ -97,7 +97,7 @@ def _circles(walks: _Walks, timeline: Timeline, found: Collector) -> None:
         time = int(operations.start[row])
         words = (
             f"after convergence a client that began at {starts} and followed redirections never reached {name} (slot "
-            f"{key_slot(name)}){route(operations.details[row].get('hops') or [])}, {timeline.describe(time, time)}"
+            f"{key_slot(name)}){route(operations.details[row])}, {timeline.describe(time, time)}"
         )
         proof = [int(operations.index[row]) for row in circling]
         found.add(Anomaly("redirect-loop", words, proof, name, timeline.fault_at(time, time)))
