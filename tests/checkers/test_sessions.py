@@ -1,0 +1,71 @@
+"""The session guarantees agree with their definitions, pair by pair."""
+
+from __future__ import annotations
+
+from exhaustive import Op, as_history, sessions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from registers import correct, in_sessions
+
+from checkers.finding import Verdict
+from checkers.history import Event, from_events
+from checkers.sessions import check_sessions
+
+
+@settings(max_examples=300, deadline=None)
+@given(in_sessions())
+def test_the_reads_that_break_a_guarantee_are_those_of_the_definitions(ops: list[Op]) -> None:
+    writer = {op.value: op for op in ops if op.f == "write"}
+    # Reads that ended before their write began have no version, here or in the definitions.
+    ops = [op for op in ops if op.f == "write" or op.value not in writer or op.end >= writer[op.value].start]
+    found: dict[str, set[int]] = {name: set() for name in sessions([])}
+    for anomaly in check_sessions(as_history(ops)).anomalies:
+        found[anomaly.kind].add(anomaly.operations[0] // 2)
+    assert found == sessions(ops)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**6))
+def test_a_correct_history_breaks_no_guarantee(seed: int) -> None:
+    finding = check_sessions(correct(seed))
+    assert finding.verdict is Verdict.VALID
+    assert finding.metrics["checked"] > 0
+
+
+def _kinds(ops: list[Op]) -> dict[str, int]:
+    return check_sessions(as_history(ops)).counts
+
+
+def test_each_guarantee_has_its_own_kind() -> None:
+    one, two = Op("write", 1, 0, 1, "ok", 0), Op("write", 2, 2, 3, "ok", 0)
+    other = Op("write", 2, 2, 3, "ok", 1)
+    assert _kinds([one, two, Op("read", 1, 4, 5, "ok", 0)]) == {"read-your-writes": 1}
+    back = [Op("read", 2, 4, 5, "ok", 7), Op("read", 1, 6, 7, "ok", 7)]
+    assert _kinds([one, other, *back]) == {"non-monotonic-read": 1}
+    assert _kinds([one, two, *back]) == {"non-monotonic-read": 1, "non-monotonic-write": 1}
+    reader = [Op("read", 1, 2, 3, "ok", 1), Op("write", 2, 4, 5, "ok", 1)]
+    later = [op._replace(start=op.start + 9, end=op.end + 9) for op in back]
+    assert _kinds([one, *reader, *later]) == {"non-monotonic-read": 1, "writes-follow-reads": 1}
+
+
+def test_another_process_may_read_what_it_likes() -> None:
+    ops = [Op("write", 1, 0, 1, "ok", 0), Op("write", 2, 2, 3, "ok", 0), Op("read", 1, 4, 5, "ok", 1)]
+    assert _kinds(ops) == {}
+
+
+def test_a_write_without_an_answer_promises_nothing_to_its_process() -> None:
+    ops = [Op("write", 1, 0, 1, "ok", 0), Op("write", 2, 2, 3, "info", 1), Op("read", 1, 4, 5, "ok", 1)]
+    assert _kinds([*ops, Op("read", 2, 6, 7, "ok", 2)]) == {}
+
+
+def test_the_same_values_on_two_keys_are_two_sessions() -> None:
+    events = []
+    for number, (f, key, value) in enumerate(
+        [("write", "a", 1), ("write", "b", 2), ("read", "b", 2), ("read", "a", 1), ("read", "b", None)]
+    ):
+        events.append(Event("invoke", f, 0, 2 * number, 2 * number, key, value if f == "write" else None))
+        events.append(Event("ok", f, 0, 2 * number + 1, 2 * number + 1, key, value))
+    finding = check_sessions(from_events(events))
+    assert finding.counts == {"read-your-writes": 1, "non-monotonic-read": 1}
+    assert finding.metrics["sessions"] == 2
+    assert {anomaly.key for anomaly in finding.anomalies} == {"b"}

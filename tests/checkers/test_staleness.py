@@ -1,0 +1,273 @@
+"""The bound of staleness is the best there is, delta and 2-atomicity are those of trying everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from exhaustive import Op, as_history, k_atomic, smallest_delta, staleness
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from registers import anything, correct
+
+from checkers.atomicity import smallest_delta_ns, two_atomic
+from checkers.finding import Finding, Verdict
+from checkers.history import Event, History, from_events
+from checkers.staleness import check_staleness
+from checkers.zones import prepare
+
+
+def _by_read(finding: Finding) -> dict[int, dict[str, Any]]:
+    return {anomaly.operations[0]: anomaly.measured for anomaly in finding.anomalies}
+
+
+@settings(max_examples=200, deadline=None)
+@given(anything(most=6, strangers=False))
+def test_bound_is_the_least_staleness_of_any_placement(ops: list[Op]) -> None:
+    writer = {op.value: op for op in ops if op.f == "write" and op.type != "fail"}
+    # A read that no placement explains has no staleness, and must not count as having seen its value either.
+    sane = [
+        op
+        for op in ops
+        if op.f == "write" or op.value is None or (op.value in writer and op.end >= writer[op.value].start)
+    ]
+    history = as_history(ops)
+    indexes = {id(op): 2 * number for number, op in enumerate(ops)}
+    found = _by_read(check_staleness(history))
+    expected = {}
+    for op in sane:
+        if op.f == "read" and op.type == "ok":
+            time, versions = staleness(sane, op)
+            if time:
+                expected[indexes[id(op)]] = {"stale_ms": time / 1e6, "versions": versions}
+    assert found == expected
+
+
+@settings(max_examples=150, deadline=None)
+@given(anything())
+def test_delta_is_the_smallest_shift_of_reads_that_makes_it_linearizable(ops: list[Op]) -> None:
+    assert smallest_delta_ns(prepare(as_history(ops), second_hand=True)) == smallest_delta(ops, 20)
+
+
+@settings(max_examples=300, deadline=None)
+@given(anything())
+def test_two_atomic_is_that_of_trying_every_order(ops: list[Op]) -> None:
+    assert two_atomic(prepare(as_history(ops), second_hand=True)) == k_atomic(ops, 2)
+    assert check_staleness(as_history(ops)).metrics["two_atomic"] == k_atomic(ops, 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**6))
+def test_nothing_is_stale_in_a_correct_history(seed: int) -> None:
+    finding = check_staleness(correct(seed))
+    assert finding.verdict is Verdict.VALID
+    assert finding.metrics["delta_ms"] == 0
+    assert finding.metrics["two_atomic"] is True
+
+
+def test_many_newer_versions_are_counted_exactly() -> None:
+    writes = [Op("write", number, 10 * number, 10 * number + 5) for number in range(1, 40)]
+    reads = [Op("read", number, 1000 + number, 2000) for number in range(1, 40)]
+    found = _by_read(check_staleness(as_history([*writes, *reads])))
+    assert {index: measured["versions"] for index, measured in found.items()} == {
+        2 * (38 + number): 39 - number for number in range(1, 39)
+    }
+
+
+def test_a_read_that_saw_the_newer_value_proves_more_than_the_late_acknowledgement() -> None:
+    ops = [Op("write", 1, 0, 1), Op("write", 2, 10, 90), Op("read", 2, 11, 20), Op("read", 1, 30, 31)]
+    assert _by_read(check_staleness(as_history(ops)))[6] == {"stale_ms": 10 / 1e6, "versions": 1}
+
+
+def test_delta_is_undefined_where_a_read_saw_a_value_nobody_wrote() -> None:
+    metrics = check_staleness(as_history([Op("write", 1, 0, 1), Op("read", 5, 2, 3)])).metrics
+    assert metrics["delta_ms"] is None
+    assert "nobody had written" in metrics["delta_undefined"]
+    assert metrics["two_atomic"] is False
+
+
+def test_two_atomicity_is_null_where_a_key_is_undecided() -> None:
+    ops = [Op("write", 1, 0, 1), Op("write", 1, 2, 3)]
+    finding = check_staleness(as_history(ops))
+    assert finding.verdict is Verdict.UNKNOWN
+    assert finding.metrics["two_atomic"] is None
+
+
+class Run:
+    """A run told step by step: who answered what, and what the observer and the controller said."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.time = 0
+        self.view("n1", "primary", 1)
+        self.view("n4", "replica", 1, "n1")
+
+    def _event(self, type_: str, f: str, process: int | str, value: Any, **more: Any) -> None:
+        self.time += 1_000_000
+        self.events.append(Event(type_, f, process, len(self.events), self.time, value=value, **more))
+
+    def view(self, node: str, role: str, epoch: int, primary: str | None = None) -> None:
+        slots = [[0, 16383]] if role == "primary" else []
+        self._event(
+            "info",
+            "view",
+            "observer",
+            {"node": node, "state": "up", "role": role, "primary": primary, "epoch": epoch, "slots": slots},
+        )
+
+    def op(self, f: str, value: int | None, node: str, **more: Any) -> int:
+        """Do one operation, and return its index."""
+        final = more.get("final", False)
+        via = more.pop("via", None)
+        asking = more.pop("asking", False)
+        process = 1_000_000 if final else 0
+        index = len(self.events)
+        self._event("invoke", f, process, value if f == "write" else None, key="k0", via=via, **more)
+        self._event("ok", f, process, value, key="k0", node=node, asking=asking, **more)
+        return index
+
+    def converge(self, phase: str = "converged") -> None:
+        self._event("info", "phase", "controller", {"phase": phase})
+
+    def history(self) -> History:
+        return from_events(self.events)
+
+    def kinds(self) -> dict[int, str]:
+        return {anomaly.operations[0]: anomaly.kind for anomaly in check_staleness(self.history()).anomalies}
+
+
+def _takeover(run: Run) -> None:
+    run.view("n4", "primary", 7)
+
+
+def test_a_read_of_what_was_left_after_the_loss_is_rolled_back_not_stale() -> None:
+    run = Run()
+    run.op("write", 1, "n1")
+    run.op("write", 2, "n1")  # acknowledged by a primary that is cut off, and lost
+    _takeover(run)
+    read = run.op("read", 1, "n4")
+    run.converge()
+    final = run.op("read", 1, "n4", final=True)
+    assert run.kinds() == {read: "rolled-back-read", final: "rolled-back-read"}
+
+
+def test_a_later_write_does_not_hide_the_rollback_when_the_same_primary_kept_the_key() -> None:
+    run = Run()
+    run.op("write", 1, "n1")
+    run.op("write", 2, "n1")
+    _takeover(run)
+    read = run.op("read", 1, "n4")
+    run.op("write", 3, "n4")
+    run.converge()
+    run.op("read", 3, "n4", final=True)
+    assert run.kinds() == {read: "rolled-back-read"}
+    metrics = check_staleness(run.history()).metrics
+    assert (metrics["stale"], metrics["rolled_back"]) == (0, 1)
+    assert metrics["max_ms"] == 0.0 < metrics["rolled_back_max_ms"]
+
+
+def test_a_takeover_that_the_observer_saw_a_little_late_still_counts() -> None:
+    run = Run()
+    run.op("write", 1, "n1")
+    run.op("write", 2, "n1")
+    read = run.op("read", 1, "n4")
+    _takeover(run)
+    run.op("write", 3, "n4")
+    run.converge()
+    run.op("read", 3, "n4", final=True)
+    assert run.kinds() == {read: "rolled-back-read"}
+
+
+def _deposed_read(run: Run, **more: Any) -> int:
+    run.op("write", 1, "n1")
+    _takeover(run)
+    run.op("write", 2, "n4")
+    return run.op("read", 1, "n1", **more)
+
+
+def test_a_deposed_primary_that_lags_behind_serves_stale_reads() -> None:
+    run = Run()
+    read = _deposed_read(run)
+    run.converge()
+    run.op("read", 2, "n4", final=True)
+    [anomaly] = check_staleness(run.history()).anomalies
+    assert (anomaly.operations[0], anomaly.kind) == (read, "stale-read")
+    assert "answered by n1 (deposed primary)" in anomaly.explanation
+
+
+@pytest.mark.parametrize("end", ["not-converged", None])
+def test_without_convergence_nothing_is_proved_lost(end: str | None) -> None:
+    run = Run()
+    run.op("write", 1, "n1")
+    run.op("write", 2, "n1")
+    _takeover(run)
+    read = run.op("read", 1, "n4")
+    if end:
+        run.converge(end)
+    final = run.op("read", 1, "n4", final=True)
+    assert run.kinds() == {read: "stale-read", final: "stale-read"}
+
+
+def test_a_newer_write_that_was_still_seen_afterwards_had_not_been_rolled_back_yet() -> None:
+    run = Run()
+    read = _deposed_read(run)
+    run.op("read", 2, "n4")
+    run.view("n4", "replica", 7, "n1")
+    run.view("n1", "primary", 9)
+    run.converge()
+    final = run.op("read", 1, "n1", final=True)
+    assert run.kinds() == {read: "stale-read", final: "rolled-back-read"}
+
+
+def test_a_primary_that_lost_and_regained_its_place_proves_nothing_about_before() -> None:
+    run = Run()
+    run.op("write", 1, "n1")
+    _takeover(run)
+    run.op("write", 2, "n4")
+    read = run.op("read", 1, "n1")
+    run.view("n1", "replica", 7, "n4")
+    run.view("n1", "primary", 9)
+    run.op("write", 3, "n1")
+    run.converge()
+    run.op("read", 3, "n1", final=True)
+    assert run.kinds() == {read: "stale-read"}
+
+
+@pytest.mark.parametrize("more", [{"asking": True}, {"via": "replica"}, {"via": "cache"}])
+def test_reads_that_did_not_ask_an_owner_prove_no_rollback(more: dict[str, Any]) -> None:
+    run = Run()
+    run.op("write", 1, "n1")
+    run.op("write", 2, "n1")
+    _takeover(run)
+    read = run.op("read", 1, "n4", **more)
+    run.op("write", 3, "n4")
+    run.converge()
+    run.op("read", 3, "n4", final=True)
+    assert run.kinds() == {read: "stale-read"}
+
+
+def test_who_answered_is_told_apart() -> None:
+    run = Run()
+    run.op("write", 1, "n1")
+    run.op("write", 2, "n1")
+    run.op("read", 1, "n1")
+    run.op("read", 1, "n4", via="replica")
+    run.op("read", 1, "n1", via="cache")
+    run.op("read", 2, "n1")
+    metrics = check_staleness(run.history()).metrics
+    assert {who: group["stale"] for who, group in metrics["by_answerer"].items()} == {
+        "primary": 1,
+        "replica": 1,
+        "local cache": 1,
+    }
+    assert {node: group["stale"] for node, group in metrics["by_node"].items()} == {"n1": 2, "n4": 1}
+    assert metrics["checked"] == 4
+    assert sum(metrics["histogram_ms"].values()) == 3
+
+
+def test_final_reads_of_replicas_are_not_measured() -> None:
+    run = Run()
+    run.op("write", 1, "n1")
+    run.converge()
+    run.op("read", None, "n4", via="replica", final=True)
+    assert run.kinds() == {}
