@@ -24,6 +24,8 @@ class Mixture:
     def operation(self, client: int, n: int, seed: int) -> Operation:
         """Operation `n` (from 0) of `client`, whose stream has this seed."""
         draw = Stream(word(seed, n))
+        if len(self.workloads) == 1:
+            return self.workloads[0].operation(client, n, draw)
         point = draw.unit()
         for workload, bound in zip(self.workloads, self._bounds, strict=True):
             if point < bound:
