@@ -104,10 +104,8 @@ class _Report:
 
     def finding(self) -> Finding:
         """All of it."""
-        unknown = None
-        for key, reason in self.undecided.items():
-            unknown = f"{name_key(key)} is not decided: {reason}"
-            break
+        key, reason = next(iter(self.undecided.items()), ("", None))
+        unknown = None if reason is None else f"{name_key(key)} is not decided: {reason}"
         metrics = {
             "checked": self.checked,
             "model": self.model.name,
@@ -122,27 +120,33 @@ class _Report:
         row = outcome.stuck[0]
         start, end = int(operations.start[row]), int(operations.end[row])
         states = sorted({self.model.show(state) for state in outcome.states})
-        listed = ", ".join(states[:_MOST_STATES]) + (f" and {len(states) - _MOST_STATES} more" * (len(states) > _MOST_STATES))
-        last = [operations.index[placed] for placed in reversed(outcome.order[-_MOST_OPERATIONS:])]
-        context = self.timeline.describe(start, end)
+        last = [int(operations.index[placed]) for placed in reversed(outcome.order[-_MOST_OPERATIONS:])]
+        why = "in every order of the operations before it" if outcome.exact else "in every order that could lead to it"
         sentence = (
             f"{name_key(key)} is not linearizable as a {self.model.name}: {_named(operations, row)}, between "
-            f"{seconds(start)} and {seconds(end)}, cannot be placed; {len(outcome.order)} of {calls} operations can, and "
-            f"whatever their order, the state is then {listed}; {context}"
+            f"{seconds(start)} and {seconds(end)}, has no place, because {why} the state is {_either(states)}; "
+            f"{len(outcome.order)} of the {calls} operations can be placed; {self.timeline.describe(start, end)}"
         )
         return Anomaly(
             kind=KIND,
             explanation=sentence,
-            operations=[int(operations.index[row]), *map(int, last)],
+            operations=[int(operations.index[row]), *last],
             key=key or None,
             fault=self.timeline.fault_at(start, end),
             measured={
                 "placed": len(outcome.order),
+                "prefix": [int(operations.index[placed]) for placed in outcome.order],
                 "stuck": [int(operations.index[other]) for other in outcome.stuck],
                 "states": states[:_MOST_STATES],
-                "prefix": [int(operations.index[placed]) for placed in outcome.order],
             },
         )
+
+
+def _either(states: list[str]) -> str:
+    named = states[:_MOST_STATES]
+    if len(states) > _MOST_STATES:
+        named.append(f"one of {len(states) - _MOST_STATES} others")
+    return " or ".join(named)
 
 
 def _named(operations: Operations, row: int) -> str:

@@ -32,6 +32,9 @@ from checkers.finding import Verdict
 from checkers.history import NEVER
 from checkers.models import INCONSISTENT, UNSEEN, Call, Model, Step
 
+_WIDTHS = (1, 8, sys.maxsize)
+"""Configurations to carry from one completion to the next. An order that is found proves the history legal however
+few were carried; only when none is found are more needed, and in the end all."""
 _LOOK_EVERY = 256
 """Configurations between two looks at the clock."""
 _CONFIGURATION_BYTES = 300
@@ -97,13 +100,20 @@ def search(model: Model, calls: Iterable[Call], initial: Hashable, budget: Budge
     ordered = sorted(calls, key=lambda call: call.start)
     model = model.specialised(ordered)
     foresees = type(model).leads_to is not Model.leads_to
-    outcome = _Search(model, ordered, initial, budget, foresees).run()
+    work = 0
+    for width in _WIDTHS:
+        attempt = _Search(model, ordered, initial, budget, foresees, width)
+        outcome = attempt.run()
+        work += outcome.configurations
+        if outcome.verdict is not Verdict.INVALID or not attempt.narrowed:
+            break
     if outcome.verdict is Verdict.INVALID and not outcome.exact:
         brief = Budget(min(budget.deadline, time.monotonic() + _SECOND_LOOK_S), budget.most_bytes)
-        plain = _Search(model, ordered, initial, brief, foresees=False).run()
+        plain = _Search(model, ordered, initial, brief, foresees=False, width=_WIDTHS[-1]).run()
+        work += plain.configurations
         if plain.verdict is Verdict.INVALID:
-            plain.configurations += outcome.configurations
-            return plain
+            outcome = plain
+    outcome.configurations = work
     return outcome
 
 
@@ -113,10 +123,10 @@ class _GaveUp(Exception):
 
 _Trace = tuple[Any, tuple[int, ...]] | None
 """What was placed, newest first: (what was placed before, numbers of the calls placed then)."""
-_Store = dict[tuple[int, int], list[tuple[int, _Trace]]]
-"""Configurations by (state, placed calls that will return).
+_Store = dict[tuple[int, int], dict[int, _Trace]]
+"""Configurations by (state, placed calls that will return), and by debt.
 
-The integer beside each trace is its *debt*: the bits of open reads that are not placed yet and of calls that will
+The *debt* of a configuration is an integer: the bits of open reads that are not placed yet and of calls that will
 never return and are placed all the same. Of two with the same key, one whose debt is a subset of the other's is enough.
 """
 
@@ -126,8 +136,12 @@ _Move = tuple[int, int, bool, list[tuple[int, int, int]]]
 
 
 class _Search:
-    def __init__(self, model: Model, calls: Sequence[Call], initial: Hashable, budget: Budget, foresees: bool) -> None:
+    def __init__(
+        self, model: Model, calls: Sequence[Call], initial: Hashable, budget: Budget, foresees: bool, width: int
+    ) -> None:
         self.model, self.calls, self.budget, self.foresees = model, calls, budget, foresees
+        self.width = width
+        self.narrowed = False  # whether configurations were left out because there were enough
         self.classes: dict[Step, int] = {}
         self.class_of = [self._class(call) for call in calls]
         self.steps_of = list(self.classes)
@@ -140,7 +154,7 @@ class _Search:
         self.next: list[dict[int, int]] = [{}]
         self.bytes = 0
         self.work = 0
-        self.configurations: _Store = {(0, 0): [(0, None)]}
+        self.configurations: _Store = {(0, 0): {0: None}}
         self.open: dict[int, list[tuple[int, int, int]]] = {}  # class: (end, number, bit) of calls that are no reads
         self.open_reads: dict[int, tuple[int, int]] = {}  # number: (bit, class)
         self.never = 0  # bits of calls that will not return
@@ -210,7 +224,7 @@ class _Search:
         for (state, mask), found in self.configurations.items():
             owed = sum(bit for _, bit, kind in news if self._step(state, kind) != state)
             placed = tuple(n for n, bit, _ in news if not bit & owed)
-            entered[state, mask] = [(debt | owed, (trace, placed) if placed else trace) for debt, trace in found]
+            entered[state, mask] = {d | owed: (trace, placed) if placed else trace for d, trace in found.items()}
         self.configurations = entered
 
     def _retire(self, n: int) -> None:
@@ -243,7 +257,7 @@ class _Search:
         moves_from: dict[int, list[_Move]] = {}
         reached: set[int] = set()
         for (state, mask), found in self.configurations.items():
-            for debt, trace in found:
+            for debt, trace in found.items():
                 if reading and not debt & bit:
                     _add(settled, (state, mask), debt, trace)
                 elif mask & bit:
@@ -251,11 +265,14 @@ class _Search:
                 elif _add(seen, (state, mask), debt, trace):
                     levels.setdefault((debt & never).bit_count(), []).append((state, mask, debt, trace, False))
         while levels:
+            if len(settled) >= self.width:
+                self.narrowed = True
+                break
             level = min(levels)
             state, mask, debt, trace, unobserved = levels[level].pop()
             if not levels[level]:
                 del levels[level]
-            if not any(debt == left for left, _ in seen[state, mask]):
+            if debt not in seen[state, mask]:
                 continue  # one that is as good has been found meanwhile
             self.work += 1
             if self.work % _LOOK_EVERY == 0:
@@ -292,7 +309,7 @@ class _Search:
                 if debt & fit:
                     names += tuple(read for read, (place, _) in self.open_reads.items() if place & debt & fit)
                 placed = (trace, names)
-                _add(store, (after, masked), owed, placed)
+                _put(store, (after, masked), owed, placed)
                 if not done:
                     new_level = levels.setdefault((owed & never).bit_count(), [])
                     new_level.append((after, masked, owed, placed, bool(lost and not debt & fit)))
@@ -383,7 +400,7 @@ class _Search:
     # -- what is said of an illegal history --
 
     def _illegal(self, n: int, before: _Store, reached: set[int]) -> Outcome:
-        orders = [_order(trace) for found in before.values() for _, trace in found]
+        orders = [_order(trace) for found in before.values() for trace in found.values()]
         longest = max(orders, key=len)
         first = n if self.hopeless is None else self.hopeless
         stuck = [first, *(number for number in self._still_open() if number not in {first, *longest})]
@@ -406,19 +423,25 @@ def _is_no_better(store: _Store, key: tuple[int, int], debt: int) -> bool:
     """Whether a configuration that is as good is there."""
     found = store.get(key)
     if found is not None:
-        for other, _ in found:
+        for other in found:
             if other & debt == other:
                 return True
     return False
 
 
+def _put(store: _Store, key: tuple[int, int], debt: int, trace: _Trace) -> None:
+    """Add a configuration, and drop those that it is better than."""
+    found = store.setdefault(key, {})
+    for worse in [other for other in found if other & debt == debt]:
+        del found[worse]
+    found[debt] = trace
+
+
 def _add(store: _Store, key: tuple[int, int], debt: int, trace: _Trace) -> bool:
-    """Add a configuration unless one that is as good is there; drop those that it is better than."""
+    """Add a configuration unless one that is as good is there."""
     if _is_no_better(store, key, debt):
         return False
-    found = store.setdefault(key, [])
-    found[:] = [entry for entry in found if entry[0] & debt != debt]
-    found.append((debt, trace))
+    _put(store, key, debt, trace)
     return True
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+import random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from object_histories import history, record
 
 from checkers.finding import Verdict
-from checkers.history import NEVER
+from checkers.history import NEVER, from_events
+from checkers.linearizability_general import check_model
 from checkers.models import INCONSISTENT, MODELS, UNSEEN, Call, Model
 from checkers.search import Budget, search
 
@@ -101,3 +103,67 @@ def check_report(model: Model, calls: list[Call], outcome: Any) -> None:
     writes = [c for c in open_later if not (c.end == NEVER and c.f in model.reads)]
     assert exhaustive(model, writes, model.initial)
     assert outcome.states
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_never_accuses_what_has_hidden_moments(name: str) -> None:
+    for seed in range(12):
+        recorded = history(name, count=90, clients=4, keys=3, lost=0.08, seed=seed)
+        finding = check_model(recorded, name, budget_s=5)
+        assert finding.verdict is not Verdict.INVALID, finding.anomalies
+        assert name == "queue" or finding.verdict is Verdict.VALID
+        assert finding.metrics["checked"] >= 15
+
+
+@pytest.mark.parametrize("name", ["register", "cas-register", "kv", "set", "counter"])
+def test_finds_an_answer_that_no_order_explains(name: str) -> None:
+    wrong = {"set": [10**6], "kv": "never appended"}.get(name, 10**6)
+    for seed in range(5):
+        events = record(name, count=90, clients=4, lost=0.05, seed=seed)
+        read = [event for event in events if event.type == "ok" and event.f in ("read", "get")][seed]
+        read.value = wrong
+        finding = check_model(from_events(events), name)
+        assert finding.counts == {"non-linearizable": 1}
+        invoked = max(e.index or 0 for e in events[: read.index] if e.process == read.process and e.type == "invoke")
+        assert finding.anomalies[0].operations[0] == invoked
+        assert f"operation {invoked}" in finding.anomalies[0].explanation
+
+
+def test_an_operation_that_never_returned_may_explain_a_result_or_not() -> None:
+    calls = [Call(0, 0, NEVER, "write", 1, UNSEEN), Call(1, 5, 6, "read", None, None), Call(2, 7, 8, "read", 1, 1)]
+    model = MODELS["register"]()
+    assert search(model, calls, None, Budget.of(60)).verdict is Verdict.VALID
+    back = [*calls, Call(3, 9, 10, "read", None, None)]
+    outcome = search(model, back, None, Budget.of(60))
+    assert outcome.verdict is Verdict.INVALID
+    assert outcome.order == [1, 0, 2]
+    assert outcome.stuck == [3]
+    assert outcome.states == [1]
+
+
+def test_equal_times_are_concurrent() -> None:
+    model = MODELS["register"]()
+    calls = [Call(0, 0, 5, "write", 1, 1), Call(1, 5, 9, "read", None, None)]
+    assert search(model, calls, None, Budget.of(60)).verdict is Verdict.VALID
+    apart = [calls[0], calls[1]._replace(start=6)]
+    assert search(model, apart, None, Budget.of(60)).verdict is Verdict.INVALID
+
+
+def test_out_of_time_or_memory_is_unknown_with_the_reason() -> None:
+    rng = random.Random(5)
+    appends = [Call(n, 0, 100, "enqueue", n, n) for n in range(14)]
+    takes = [Call(20 + n, 200, 300, "dequeue", n % 7, n % 7) for n in rng.sample(range(14), 14)]
+    model = MODELS["queue"]()
+    late = search(model, [*appends, *takes], (), Budget(deadline=0.0, seconds=0.5))
+    assert late.verdict is Verdict.UNKNOWN
+    assert late.reason == "out of budget: 0.5 s were not enough"
+    full = search(model, [*appends, *takes], (), Budget.of(60, most_bytes=2**20))
+    assert full.verdict is Verdict.UNKNOWN
+    assert full.reason == "out of budget: more than 1 MiB of configurations"
+
+
+def test_states_that_nobody_is_in_any_more_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("checkers.search._FORGET_AT", 3)
+    for name in MODELS:
+        recorded = history(name, count=60, clients=4, lost=0.05, seed=3)
+        assert check_model(recorded, name, budget_s=5).verdict is Verdict.VALID

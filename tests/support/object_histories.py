@@ -88,7 +88,8 @@ def record(
     rng = random.Random(seed)
     apply, ask = OBJECTS[model]
     clock, process = [rng.randrange(1000) for _ in range(clients)], list(range(clients))
-    asked: list[tuple[int, int, int, int, str, str | None, Any, bool]] = []  # start, moment, end, process, f, key, value
+    # start, moment, end, process, f, key, value, whether nobody saw it return
+    asked: list[tuple[int, int, int, int, str, str | None, Any, bool]] = []
     for n in range(count):
         client = min(range(clients), key=clock.__getitem__)
         f, value = ask(rng, client, n)
