@@ -1,8 +1,9 @@
 """Operations as intervals on a line of text, for reports, terminals and golden tests.
 
-    client 0  |--- write 1 ---|
-    client 1                      |- read of null -|
-              0.00 s                          1.20 s
+    process 0  | write 1 |
+    process 1              | read null |
+    ms         0         10            20
+                           12
 
 A `|` is a start or an end, `>` an end that nobody saw. Only the order of the times is to scale: every start and end
 gets a column of its own, because the interesting times of a long run lie milliseconds apart.

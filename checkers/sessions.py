@@ -28,6 +28,11 @@ CHECKER = "sessions"
 READ_YOUR_WRITES, MONOTONIC_READ = "read-your-writes", "non-monotonic-read"
 MONOTONIC_WRITE, FOLLOW_READS = "non-monotonic-write", "writes-follow-reads"
 
+_THOUGH = {
+    MONOTONIC_WRITE: ", though one process wrote both, the older one first",
+    FOLLOW_READS: ", though who wrote that one had read the older one before",
+}
+
 
 def check_sessions(history: History, *, initial: Any = None) -> Finding:
     """Find reads that break a promise to their own process; O(n log n) in NumPy.
@@ -41,15 +46,15 @@ def check_sessions(history: History, *, initial: Any = None) -> Finding:
     steps = _steps(registers)
     found = Collector(CHECKER)
     for place, earlier in _went_back(registers, steps, own=True).tolist():
-        _report(found, registers, timeline, READ_YOUR_WRITES, steps, place, earlier, "had itself written")
+        _report(found, registers, timeline, READ_YOUR_WRITES, steps, place, earlier)
     back = _went_back(registers, steps, own=False)
-    for kind, pairs, words in (
-        (MONOTONIC_READ, back, "had already read"),
-        (MONOTONIC_WRITE, _same_writer(registers, steps, back), "had already read, of two by one process,"),
-        (FOLLOW_READS, _followed(registers, steps, back), "had already read, whose writer knew the older one,"),
+    for kind, pairs in (
+        (MONOTONIC_READ, back),
+        (MONOTONIC_WRITE, _same_writer(registers, steps, back)),
+        (FOLLOW_READS, _followed(registers, steps, back)),
     ):
         for place, earlier in pairs.tolist():
-            _report(found, registers, timeline, kind, steps, place, earlier, words)
+            _report(found, registers, timeline, kind, steps, place, earlier)
     metrics = {
         "checked": len(steps.row),
         "sessions": int(steps.session[-1]) + 1 if len(steps.row) else 0,
@@ -138,7 +143,6 @@ def _report(
     steps: _Steps,
     place: int,
     earlier: int,
-    words: str,
 ) -> None:
     if not found.wants(kind):
         found.count(kind)
@@ -155,8 +159,8 @@ def _report(
             kind=kind,
             explanation=(
                 f"process {operations.process[row]}: {name_operation(operations, row)} at {at(start)} returned a "
-                f"version older than the one it {words} in {name_operation(operations, before)} at "
-                f"{at(operations.start[before])}: {name_operation(operations, writer)} {since}; "
+                f"version older than that of its own {name_operation(operations, before)} at "
+                f"{at(operations.start[before])}{_THOUGH.get(kind, '')}: {name_operation(operations, writer)} {since}; "
                 f"{timeline.describe(start, end)}"
             ),
             operations=[int(operations.index[number]) for number in dict.fromkeys(rows)],

@@ -138,7 +138,7 @@ def _anomaly(
     writer, ender = int(registers.writer[newer]), registers.first_ender(newer)
     assert ender is not None  # only a write overwrites
     node = operations.node_name(row)
-    by = f", answered by {node}" + (f" ({answerer})" if answerer != "unknown" else "") if node else ""
+    by = f", answered by {node}{'' if answerer == 'unknown' else f' ({answerer})'}," if node else ""
     had = "was acknowledged" if ender == writer else f"had been seen by {name_operation(operations, ender)}"
     since = (
         f"began after {name_operation(operations, old)} had ended at {at(operations.end[old])}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import product
 
 import pytest
 from exhaustive import Op, as_history, k_atomic
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from registers import anything, correct
 
 from checkers.finding import Verdict
-from checkers.history import OK, Event, History, from_events
+from checkers.history import OK, Event, History, HistoryError, from_events
 from checkers.linearizability import check_registers
 
 
@@ -68,16 +69,13 @@ def _settled(history: History) -> list[tuple[int, int]]:
     begun after another acknowledged write had ended whose value the read could be made to return."""
     operations = history.operations
     writes = [row for row in operations.rows("write").tolist() if operations.type[row] == OK]
-    found = []
-    for read in operations.rows("read").tolist():
-        if operations.type[read] != OK:
-            continue
-        mine = [row for row in writes if operations.key[row] == operations.key[read]]
-        for newer in mine:
-            for older in mine:
-                if operations.end[older] < operations.start[newer] <= operations.end[newer] < operations.start[read]:
-                    found.append((read, older))
-    return found
+    reads = [row for row in operations.rows("read").tolist() if operations.type[row] == OK]
+    return [
+        (read, older)
+        for read, older, newer in product(reads, writes, writes)
+        if operations.key[older] == operations.key[newer] == operations.key[read]
+        and operations.end[older] < operations.start[newer] <= operations.end[newer] < operations.start[read]
+    ]
 
 
 @settings(max_examples=150, deadline=None)
@@ -198,8 +196,6 @@ def test_the_value_before_the_first_write_may_be_given() -> None:
 
 
 def test_very_long_runs_of_very_many_keys_say_so() -> None:
-    from checkers.history import HistoryError
-
     events = []
     for number in range(3):
         events.append(Event("invoke", "write", number, 2 * number, 0, f"k{number}", number))

@@ -33,7 +33,7 @@ def anything(draw: st.DrawFn, most: int = 7, strangers: bool = True) -> list[Op]
 @st.composite
 def in_sessions(draw: st.DrawFn, most: int = 12) -> list[Op]:
     """Operations of three processes, one after the other each, that read whatever was written."""
-    clocks = {process: 0 for process in range(3)}
+    clocks = dict.fromkeys(range(3), 0)
     ops: list[Op] = []
     for number in range(draw(st.integers(1, most))):
         process = draw(st.sampled_from(sorted(clocks)))
