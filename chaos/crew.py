@@ -13,7 +13,8 @@ from operator import attrgetter
 from typing import Protocol
 
 from chaos.recorder import Recorder
-from chaos.routes.machine import Effects, Link, Machine
+from chaos.routes.links import Link
+from chaos.routes.machine import Effects, Machine
 from chaos.transport import Address, Kind, Transport
 
 LOOK_NS = 50_000_000

@@ -1,4 +1,7 @@
-"""How an operation reaches a node. One file a route; `ROUTES` names them all."""
+"""How an operation reaches a node. One file a route; `ROUTES` names them all.
+
+What a route needs is imported only when clients are made: reading a scenario, which names routes, needs no client.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,25 @@ class Route(NamedTuple):
 
 
 def _machines(job: Job, recorder: Recorder, clock: Clock) -> Crew:
-    from chaos.routes.bare import socket_crew
+    from chaos.crew import MachineCrew
+    from chaos.routes.bare import Bare
+    from chaos.routes.machine import Effects, Terms
+    from chaos.routes.slotmap import Directory, SlotMap
+    from chaos.transport import SocketTransport
 
-    return socket_crew(job, recorder, clock, from_replicas=job.route == "replica")
+    terms = Terms(
+        mixture=job.mixture(),
+        directory=Directory(job.nodes, job.aliases),
+        total=job.total,
+        timeout_ns=job.timeout_ms * 1_000_000,
+        interval_ns=0 if job.rate is None else round(1e9 / job.rate),
+        from_replicas=job.route == "replica",
+    )
+    effects = Effects()
+    machines = [
+        Bare(client, seed, terms, SlotMap(job.slots, job.replicas), effects) for client, seed in job.streams.items()
+    ]
+    return MachineCrew(machines, effects, SocketTransport(), recorder, clock, job.nodes, job.sources)
 
 
 def _threads(job: Job, recorder: Recorder, clock: Clock) -> Crew:

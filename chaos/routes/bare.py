@@ -5,9 +5,9 @@ of one attempt. It follows what was certainly not executed, MOVED and ASK up to 
 `MOST_TRIES` times; everything else ends the operation, by the table in `chaos.outcomes`.
 
 What an application's client does after an error, this one does before the *next* operation: it asks another node
-for the map of the slots. And a node that was silent once has to show a sign of life first: its connection is made
-anew in the background, and until it stands, operations for that node fail at once (nothing was sent, so that is
-certain). Otherwise a client beside a cut link would spend the whole run waiting for the far side.
+for the map of the slots. And a node that was silent once must show a sign of life first (see `chaos.routes.links`):
+until then, operations for it fail at once, which is certain, since nothing was sent. Otherwise a client beside a cut
+link would spend the whole run waiting for the far side.
 
 After an operation that failed for want of service a client pauses for `PACE_NS`, so that a dead node, which refuses
 in microseconds, does not fill the history with refusals.
@@ -20,31 +20,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, cast
 
 import hiredis
 from hiredis import ProtocolError, ReplyError
 
-from chaos.crew import Clock, MachineCrew
-from chaos.job import Job
 from chaos.operation import Command, Doubtful, Operation, Refused
 from chaos.outcomes import Outcome, classify, judge
-from chaos.recorder import Recorder
-from chaos.routes.machine import NEVER, Effects, Link, Phase
-from chaos.routes.slotmap import Directory, SlotMap, UnknownAddress, slot_of
-from chaos.transport import SocketTransport
-from chaos.workloads import Mixture
-from checkers.history import Event
+from chaos.routes.links import Link, Links, Phase
+from chaos.routes.machine import Effects, Terms
+from chaos.routes.slotmap import SlotMap, UnknownAddress, slot_of
+from checkers.history import NEVER, Event
 
 MOST_HOPS = 16
 MOST_TRIES = 5
 TRYAGAIN_NS = 20_000_000
 """Pause before an operation that met TRYAGAIN is sent again."""
 PACE_NS = 10_000_000
-REDIAL_NS = 1_000_000_000
-"""After so long a connection in the making is begun anew: by itself TCP waits longer and longer between its tries."""
 
 pack_command = cast(Callable[[Command], bytes], hiredis.pack_command)
 """redis-py's packer; its stub says that it takes one argument only."""
@@ -68,21 +61,6 @@ class Doing(IntEnum):
     ASKING_MAP = 2
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What all clients of a run have in common."""
-
-    mixture: Mixture
-    directory: Directory
-    total: int
-    """Clients of the whole run; a process number grows by this after an operation of unknown outcome."""
-    timeout_ns: int
-    interval_ns: int = 0
-    """From the beginning of one operation to that of the next, at least."""
-    from_replicas: bool = False
-    """Route `replica`: reads go to replicas in turn, over READONLY connections."""
-
-
 class Bare:
     """One client; implements `chaos.routes.machine.Machine`."""
 
@@ -96,7 +74,7 @@ class Bare:
         self._slots = slots
         self._effects = effects
         self._process = client
-        self._links: dict[tuple[str, bool], Link] = {}
+        self._links = Links(self, effects)
         self._greeting = pack_command(("CLIENT", "SETNAME", f"cq-c{client}"))
         self._stopped = False
         self._suspicious = False
@@ -131,8 +109,7 @@ class Bare:
 
     def close(self) -> None:
         """Close all links."""
-        for link in list(self._links.values()):
-            self._drop(link)
+        self._links.close()
 
     # What happens
 
@@ -182,8 +159,7 @@ class Bare:
             elif len(replies) > self._expected:
                 self._break(link, ProtocolError(f"{link.node} sent more replies than it got commands"), now)
         elif link.awaited == 0:
-            link.phase = Phase.READY
-            link.overdue = False
+            link.greeted()
             if link is self._link:
                 self._send(link)
         return None
@@ -192,8 +168,7 @@ class Bare:
         """A link is gone: whatever it carried ends here."""
         if link.phase is Phase.CLOSED:
             return
-        link.phase = Phase.CLOSED
-        del self._links[link.node, link.readonly]
+        self._links.forget(link)
         if link is self._link:
             self._unanswered(error, now)
 
@@ -243,12 +218,11 @@ class Bare:
         self._hop_begun = now
         self._sent = False
         self.wake = self._deadline
-        link = self._link = self._links.get((node, readonly)) or self._open(node, readonly, now)
+        link = self._link = self._links.get(node, readonly, now)
         if link.phase is Phase.READY:
             self._send(link)
         elif link.overdue:
-            if now - link.opened > REDIAL_NS:
-                self._replace(link, now)
+            self._links.redial(link, now)
             self._unanswered(TimeoutError(f"{node} was silent, and there is no new connection to it yet"), now)
 
     def _send(self, link: Link) -> None:
@@ -282,7 +256,7 @@ class Bare:
             value = op.result(replies)
         except (Refused, Doubtful) as error:
             if isinstance(error, Doubtful) and self._link is not None:
-                self._drop(self._link)  # perhaps out of step: the next reply may belong to another command
+                self._links.drop(self._link)  # perhaps out of step: the next reply may belong to another command
             outcome = classify(error, writes=op.writes, sent=True)
             return self._complete(outcome, op.value, now, str(error))
         return self._complete("ok", value, now, acked=acked)
@@ -338,14 +312,12 @@ class Bare:
         if link is None:
             return self._complete("fail", self._op.value, now, f"TRYAGAIN for {waited_ms} ms")
         what = ("no connection to", "no answer to the greeting from", "no reply from")[link.phase]
-        if link.phase is Phase.READY:
-            self._replace(link, now)
-        link.overdue = True
+        self._links.silent(link, now)
         return self._unanswered(TimeoutError(f"{what} {link.node} for {waited_ms} ms"), now)
 
     def _break(self, link: Link, error: Exception, now: int) -> None:
         """A link carried what it should not: nothing that still comes from it can be believed."""
-        self._drop(link)
+        self._links.drop(link)
         if link is self._link:
             self._unanswered(error, now)
 
@@ -404,7 +376,7 @@ class Bare:
         if outcome == "info":
             self._process += self._terms.total
             if self._link is not None:
-                self._drop(self._link)
+                self._links.drop(self._link)
         self._link = None
         self._rest(now)
 
@@ -418,13 +390,10 @@ class Bare:
         """Ask a node for the map, rather one that is connected. One try: the next error asks again."""
         self._suspicious = False
         self._doing = Doing.ASKING_MAP
-        nodes = [node for node in self._terms.directory.addresses if node != self._hops[-1]] or self._hops[-1:]
-        links = {node: self._links.get((node, False)) for node in nodes}
-        ready = [node for node, link in links.items() if link is not None and link.phase is Phase.READY]
-        fresh = [node for node, link in links.items() if link is None]
+        nodes = [node for node in self._terms.directory.addresses if node != self._hops[-1]] or self._hops
         self._payload, self._expected, self._asking, self._hops = ASK_MAP, 1, False, []
         self._deadline = now + self._terms.timeout_ns
-        self._go(self._in_turn(ready or fresh or nodes), False, now)
+        self._go(self._in_turn(self._links.best(nodes) or nodes), False, now)
 
     def _learn_map(self, now: int) -> None:
         node, reply = self._hops[-1], self._replies[0]
@@ -432,35 +401,3 @@ class Bare:
         with suppress(ValueError):  # an error, or no map: keep the old one until the next error
             self._slots = SlotMap.from_reply(reply, self._terms.directory, node)
         self._rest(now)
-
-    def _open(self, node: str, readonly: bool, now: int) -> Link:
-        link = self._links[node, readonly] = Link(self, node, readonly, now)
-        self._effects.opens.append(link)
-        return link
-
-    def _replace(self, link: Link, now: int) -> None:
-        """Close a link that is silent and begin another, which nobody waits for."""
-        self._drop(link)
-        self._open(link.node, link.readonly, now).overdue = True
-
-    def _drop(self, link: Link) -> None:
-        link.phase = Phase.CLOSED
-        del self._links[link.node, link.readonly]
-        self._effects.closes.append(link)
-
-
-def socket_crew(job: Job, recorder: Recorder, clock: Clock, *, from_replicas: bool) -> MachineCrew:
-    """The clients of a job as machines on real sockets."""
-    effects = Effects()
-    terms = Terms(
-        mixture=job.mixture(),
-        directory=Directory(job.nodes, job.aliases),
-        total=job.total,
-        timeout_ns=job.timeout_ms * 1_000_000,
-        interval_ns=0 if job.rate is None else round(1e9 / job.rate),
-        from_replicas=from_replicas,
-    )
-    machines = [
-        Bare(client, seed, terms, SlotMap(job.slots, job.replicas), effects) for client, seed in job.streams.items()
-    ]
-    return MachineCrew(machines, effects, SocketTransport(), recorder, clock, job.nodes, job.sources)

@@ -7,44 +7,13 @@ So an operation is in the history before its bytes leave, and the same machine r
 
 from __future__ import annotations
 
-from enum import IntEnum
+from dataclasses import dataclass
 from typing import Protocol
 
-from hiredis import Reader
-
-from checkers.history import NEVER, Event
-
-__all__ = ["NEVER", "Effects", "Link", "Machine", "Phase"]
-
-
-class Phase(IntEnum):
-    """How far a connection has come."""
-
-    CONNECTING = 0
-    GREETING = 1
-    """Connected; its name is told to the server. Bytes of an operation are sent only after that was answered."""
-    READY = 2
-    CLOSED = 3
-
-
-class Link:
-    """One connection of one machine to one node; also the handle by which a transport knows it."""
-
-    __slots__ = ("awaited", "machine", "node", "opened", "overdue", "phase", "reader", "readonly")
-
-    def __init__(self, machine: Machine, node: str, readonly: bool, opened: int) -> None:
-        self.machine = machine
-        self.node = node
-        self.readonly = readonly
-        """Whether it asked for READONLY, so that a replica answers."""
-        self.opened = opened
-        """When the machine asked for it."""
-        self.overdue = False
-        """An operation waited for it in vain, or for the link before it."""
-        self.phase = Phase.CONNECTING
-        self.reader = Reader()
-        self.awaited = 0
-        """Replies to the greeting that are still to come."""
+from chaos.routes.links import Link
+from chaos.routes.slotmap import Directory
+from chaos.workloads import Mixture
+from checkers.history import Event
 
 
 class Effects:
@@ -57,6 +26,21 @@ class Effects:
         self.sends: list[tuple[Link, bytes]] = []
         self.counts = {"ok": 0, "fail": 0, "info": 0}
         """Operations completed since the run began; never emptied."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all clients of a run have in common."""
+
+    mixture: Mixture
+    directory: Directory
+    total: int
+    """Clients of the whole run; a process number grows by this after an operation of unknown outcome."""
+    timeout_ns: int
+    interval_ns: int = 0
+    """From the beginning of one operation to that of the next, at least."""
+    from_replicas: bool = False
+    """Route `replica`: reads go to replicas in turn, over READONLY connections."""
 
 
 class Machine(Protocol):

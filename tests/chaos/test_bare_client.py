@@ -332,6 +332,20 @@ def test_a_reply_out_of_step_closes_the_connection():
     assert "more replies" in first.error
 
 
+def test_a_reply_of_the_wrong_kind_is_no_answer():
+    scene = Scene(writes_of_one_key())
+    answer = scene.cluster._answer
+    scene.cluster._answer = lambda connection, command: (
+        b":7\r\n" if command[0] == "SET" else answer(connection, command)
+    )
+    scene.run(20)
+    ended = events(scene, "ok", "fail", "info")
+    assert {event.type for event in ended} == {"info"}
+    assert "expected OK and got 7" in ended[0].error
+    names = [command for command in scene.cluster.nodes["n2"].commands if command[0] == b"CLIENT"]
+    assert len(names) == len(ended)  # a connection of its own for each
+
+
 def test_a_fixed_rate_is_kept_and_spread():
     scene = Scene(only(), 4, interval_ns=10_000_000)
     scene.run(200)

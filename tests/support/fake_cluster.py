@@ -16,8 +16,9 @@ import hiredis
 from redis.crc import key_slot
 
 from chaos.crew import MachineCrew
-from chaos.routes.bare import Bare, Terms
-from chaos.routes.machine import Effects, Link
+from chaos.routes.bare import Bare
+from chaos.routes.links import Link
+from chaos.routes.machine import Effects, Terms
 from chaos.routes.slotmap import SLOTS, Directory, SlotMap
 from chaos.transport import Address, Happening, Kind
 from chaos.workloads import Mixture
