@@ -8,7 +8,8 @@ from dataclasses import dataclass
 DATA_PORT = 6379
 BUS_PORT = 16379
 _PER_BLOCK = 250
-_MOST_CLIENTS = 10 * _PER_BLOCK
+_BLOCKS = 10
+_MOST_CLIENTS = _BLOCKS * _PER_BLOCK
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Addresses:
         if not 0 <= number < _MOST_CLIENTS:
             raise ValueError(f"client {number} has no address; there is room for {_MOST_CLIENTS} clients")
         return f"{self.base}.{88 + number // _PER_BLOCK}.{number % _PER_BLOCK + 1}"
+
+    def is_client(self, address: str) -> bool:
+        """Whether this is the address of a client."""
+        start, _, rest = address.removeprefix(f"{self.base}.").partition(".")
+        return address.startswith(f"{self.base}.") and rest.isdigit() and 88 <= int(start) < 88 + _BLOCKS
 
     @property
     def controller(self) -> str:

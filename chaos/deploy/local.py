@@ -144,6 +144,10 @@ class LocalDeployment(Clock):
         """What client number `client` (from 0) binds before it connects, so that cuts can tell it apart."""
         return self._network.addresses.client(client)
 
+    def is_client(self, host: str) -> bool:
+        """Whether this is the address of a client of the run; see `chaos.topologies.rest.KnowsClients`."""
+        return self._network.addresses.is_client(host)
+
     def translate(self, host: str, port: int) -> str | None:
         """Name of the node that goes by this address in redirections and slot maps; None for a stranger."""
         return self._names.get(host) if port == DATA_PORT else None

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from chaos.deploy import loss, namespace
+from chaos.deploy import namespace
 from chaos.deploy.addresses import BUS_PORT, DATA_PORT, Addresses, Claim
 from chaos.deploy.endpoints import Endpoint, LinkLayer
-from chaos.deploy.links import KernelLinks
 from chaos.deploy.proxies import ProxyLinks
 from chaos.errors import ServerError
+
+if TYPE_CHECKING:
+    from chaos.deploy.loss import PacketLoss
 
 Isolation = Literal["network namespace", "proxy"]
 
@@ -26,7 +28,7 @@ class Network:
     dialled: Mapping[str, str]
     """The address at which clients and other nodes reach each node; behind a proxy it is not the node's own."""
     links: LinkLayer
-    loss: loss.PacketLoss | None
+    loss: PacketLoss | None
     """None where packets cannot be lost."""
 
 
@@ -45,9 +47,12 @@ def open_network(numbers: Mapping[str, int], clients: int, isolation: Isolation 
 
 
 def _in_namespace(numbers: Mapping[str, int], clients: int, ends: ExitStack) -> Network:
+    from chaos.deploy import links as kernel  # only here: what they need takes 0.3 s to load
+    from chaos.deploy import loss
+
     addresses = Addresses("127.0")
     known = _endpoints(addresses, numbers, clients)
-    links = KernelLinks(known)
+    links = kernel.KernelLinks(known)
     ends.callback(links.close)
     lossy = loss.PacketLoss(known) if loss.reason_against() is None else None
     if lossy is not None:

@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 import chaos
-from chaos.deploy import loss, namespace
-from chaos.deploy.links import KernelLinks
+from chaos.deploy import namespace
 
 
 @functools.cache
@@ -35,14 +34,17 @@ def reasons_against() -> dict[str, str | None]:
     return found
 
 
-def _links() -> str | None:
+def _try_out() -> dict[str, str | None]:
+    """To be called inside namespaces only."""
+    from chaos.deploy import links, loss
+
+    namespace.prepare()
     try:
-        KernelLinks({})
+        links.KernelLinks({})
     except OSError as error:
-        return str(error)
-    return None
+        return {"links": str(error), "loss": loss.reason_against()}
+    return {"links": None, "loss": loss.reason_against()}
 
 
 if __name__ == "__main__":
-    namespace.prepare()
-    print(json.dumps({"links": _links(), "loss": loss.reason_against()}))
+    print(json.dumps(_try_out()))

@@ -8,6 +8,7 @@ that its primary has. A replica that says its link is up may still lack thousand
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Protocol, runtime_checkable
 
 from nemeses.system import System, Unreachable, WaitTimeout
 from nemeses.view import View
@@ -16,6 +17,19 @@ CLIENT_PREFIX = "cq-"
 """What the names of connections (CLIENT SETNAME) of the run's clients begin with."""
 OPEN_SLOTS_MS = 3_000
 """How long slots may keep convergence waiting by being open; a crashed migration leaves them open for ever."""
+
+
+@runtime_checkable
+class KnowsClients(Protocol):
+    """A deployment that tells clients by their address.
+
+    The name does not always tell: a connection that was cut before its CLIENT SETNAME came through has none, and what
+    its client sent still waits to be sent again.
+    """
+
+    def is_client(self, host: str) -> bool:
+        """Whether this is the address of a client of the run."""
+
 
 Check = Callable[[System, dict[str, View]], str | None]
 """Says what keeps the cluster from being at rest, or None; gets each node's view."""
@@ -118,9 +132,14 @@ def _open_slots(views: dict[str, View]) -> str | None:
 
 
 def _clients_left(system: System, prefix: str) -> str | None:
+    by_address = system.is_client if isinstance(system, KnowsClients) else lambda _: False
     for name in system.nodes:
         lines = system.call(name, "CLIENT", "LIST").decode(errors="replace").splitlines()
-        left = sum(f" name={prefix}" in line for line in lines)
+        connections = [dict(item.partition("=")[::2] for item in line.split(" ")) for line in lines]
+        left = sum(
+            connection["name"].startswith(prefix) or by_address(connection["addr"].rpartition(":")[0])
+            for connection in connections
+        )
         if left:
             return f"{left} connections of clients are left on {name}"
     return None

@@ -18,6 +18,9 @@ def test_every_node_and_client_has_an_address_of_its_own():
     assert addresses.node(1) == "127.0.77.1"
     assert addresses.client(0) == "127.0.88.1"
     assert len({addresses.client(c) for c in range(2500)}) == 2500
+    assert all(addresses.is_client(addresses.client(c)) for c in range(2500))
+    others = [addresses.node(1), addresses.announced(1), addresses.controller, "127.0.0.1", "127.1.88.1", "::1", ""]
+    assert not any(addresses.is_client(other) for other in others)
     with pytest.raises(ValueError, match="client 2500 has no address; there is room for 2500 clients"):
         addresses.client(2500)
 

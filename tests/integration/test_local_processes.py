@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from clusters import cluster, nodes
+from clusters import client, cluster, nodes
 from isolated import ROOT, run_isolated
 
 from chaos.deploy import namespace, servers
@@ -174,6 +174,11 @@ def watch_a_cluster():
         assert topology.holds(deployment, ["k[0-9]"]) == {"n2": [], "n3": ["k1"], "n4": ["k2"]}
         deployment.call("n2", "CLIENT", "SETNAME", "cq-7")
         assert "1 connections of clients are left on n2" in str(topology.converge(deployment, 200))
+        deployment.call("n2", "CLIENT", "SETNAME", "")
+        assert topology.converge(deployment, 10_000) is None
+        with client(deployment, 0) as c0:
+            c0.call("n3", "PING")
+            assert "1 connections of clients are left on n3" in str(topology.converge(deployment, 200))
     return seen, ready_ns
 
 
@@ -202,6 +207,25 @@ def start_and_wait(directory, isolation):
         deployment.start_all()
         Path(directory, "ready").touch()
         deployment.wait("the end", lambda: None, 60_000)
+
+
+def _descendants(parent: int) -> set[int]:
+    children = {
+        int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _stat(int(entry.name))[1:2] == [str(parent)]
+    }
+    return children.union(*map(_descendants, children))
+
+
+def _alive(pid: int) -> bool:
+    return _stat(pid)[:1] not in ([], ["Z"])
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and more of a process; empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _processes_in(directory: Path) -> set[int]:
@@ -233,10 +257,13 @@ def test_nothing_is_left_of_a_controller_that_was_killed(tmp_path, isolation):
         _until((tmp_path / "ready").exists)
         started = _processes_in(tmp_path)
         assert len(started) == 3
+        started |= _descendants(controller.pid)
+        assert len(started) > 3, "the proxy, or the first process of the namespaces"
     finally:
         controller.kill()
         controller.wait()
-    _until(lambda: not _processes_in(tmp_path))
+    _until(lambda: not any(map(_alive, started)))
+    assert not _processes_in(tmp_path)
     assert kill_left(tmp_path) == []
 
 

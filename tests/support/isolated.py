@@ -5,17 +5,36 @@ from __future__ import annotations
 import importlib.util
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from chaos.deploy import namespace
 
 ROOT = Path(__file__).parents[2]
+NOBODY = 65534
+"""A user without any rights."""
+
+
+@cache
+def python_for_nobody() -> str | None:
+    """A Python of this version that a user without any rights may run; virtual environments may lie in a home."""
+    here = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for candidate in (sys.executable, shutil.which(here, path="/usr/local/bin:/usr/bin:/bin")):
+        if candidate is not None:
+            try:
+                done = subprocess.run([candidate, "-c", ""], user=NOBODY, group=NOBODY, extra_groups=[], check=False)
+            except OSError:
+                continue
+            if done.returncode == 0:
+                return candidate
+    return None
 
 
 class FailedInside(AssertionError):
