@@ -7,8 +7,9 @@ specification", configuration epoch and "last failover wins"), and a node that l
 it becomes a replica. So, for a write that `acknowledger` confirmed and a later read in which `answerer` lacks it,
 the write is gone for good if
 
-* the answerer claimed the slot with a greater epoch than the acknowledger had (or they are the same node), and no
-  other node that was known at that time claimed it with a still greater one;
+* the answerer claimed the slot with a greater epoch than the acknowledger had, or they are the same node and it ended
+  or gave the slot away in between (else it merely answered wrongly); and no other node that was known at that time
+  claimed the slot with a still greater epoch;
 * everyone who claimed the slot with a greater epoch afterwards had been, just before, a replica of a node that
   descends from the answerer (and not of the acknowledger), or was handed the slot by one.
 """
@@ -21,6 +22,9 @@ from functools import cached_property
 
 from checkers.context import OBSERVER_LAG_NS, Timeline, View
 from checkers.history import NEVER
+
+_ENDING = frozenset({"kill", "terminate", "restart", "migrate-crash"})
+"""Kinds of faults that end a server process, and with it what it had only in memory."""
 
 
 @dataclass
@@ -40,13 +44,20 @@ class Lineage:
         if question not in self._known:
             before = self._claim(acknowledger, acknowledged_ns, slot)
             after = self._claim(answerer, read_ns, slot)
-            self._known[question] = bool(before and after and self._survives(before, after, read_ns, slot))
+            self._known[question] = bool(
+                before
+                and after
+                and self._replaced(before, after, acknowledged_ns, read_ns, slot)
+                and self._survives(before, after, read_ns, slot)
+            )
         return self._known[question]
 
     @cached_property
     def _changes(self) -> list[int]:
-        views = [view.time_ns for known in self.timeline.views.values() for view in known]
-        return sorted([*views, *(handover.time_ns for handover in self.timeline.handovers)])
+        views = (view.time_ns for known in self.timeline.views.values() for view in known)
+        handovers = (handover.time_ns for handover in self.timeline.handovers)
+        faults = (fault.start_ns for fault in self.timeline.faults)
+        return sorted([*views, *handovers, *faults])
 
     def _moment(self, time_ns: int) -> tuple[int, int]:
         """All that an answer depends on in a time: how much had been recorded by then, and within the lag after."""
@@ -60,9 +71,18 @@ class Lineage:
             view = next((v for v in later if v.claims(slot)), None)
         return None if view is None or view.epoch is None else view
 
+    def _replaced(self, before: View, after: View, acknowledged_ns: int, read_ns: int, slot: int) -> bool:
+        """Whether the data that took the write had made room for other data when the read was answered."""
+        if after.node != before.node:
+            return _epoch(after) > _epoch(before)
+        ended = any(
+            fault.kind in _ENDING and before.node in fault.nodes and acknowledged_ns < fault.start_ns <= read_ns
+            for fault in self.timeline.faults
+        )
+        between = (v for v in self.timeline.views[before.node] if acknowledged_ns < v.time_ns <= read_ns)
+        return ended or any(not view.up or not view.claims(slot) for view in between)
+
     def _survives(self, before: View, after: View, read_ns: int, slot: int) -> bool:
-        if after.node != before.node and _epoch(after) <= _epoch(before):
-            return False
         rivals = (self.timeline.view(node, read_ns) for node in self.timeline.views if node != after.node)
         if any(rival and rival.claims(slot) and _epoch(rival) >= _epoch(after) for rival in rivals):
             return False

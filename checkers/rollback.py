@@ -22,11 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.context import Timeline, View
+from checkers.history import NEVER
 from checkers.zones import SECOND_HAND, Ints, Registers, ways
 
 
-def rolled_back(registers: Registers, timeline: Timeline, reads: Ints) -> NDArray[np.bool_]:
-    """Which of these stale reads (positions in `registers.read_row`) are proved to have seen a rolled-back state."""
+def rolled_back(registers: Registers, timeline: Timeline, reads: Ints, newer: Ints) -> NDArray[np.bool_]:
+    """Which of these stale reads (positions in `registers.read_row`) are proved to have seen a rolled-back state.
+
+    `newer` names for each read a cluster that overwrote its value. Where the node that answered had itself
+    acknowledged that write, without a break since, the node did not lose it but answered wrongly.
+    """
     finals = _finals(registers)
     if not timeline.converged or not len(finals):
         return np.zeros(len(reads), np.bool_)
@@ -36,7 +41,8 @@ def rolled_back(registers: Registers, timeline: Timeline, reads: Ints) -> NDArra
     final = final_of[registers.key[registers.read_cluster[reads]]]
     found = final >= 0
     known, final = reads[found], final[found]
-    proved = _nothing_newer_is_left(registers, known, final) | _kept_by_its_node(registers, timeline, known, final)
+    proved = _kept_by_its_node(registers, timeline, known, final, newer[found])
+    proved |= _nothing_newer_is_left(registers, known, final)
     result = np.zeros(len(reads), np.bool_)
     result[found] = proved
     return result
@@ -71,9 +77,12 @@ def _nothing_newer_is_left(registers: Registers, reads: Ints, final: Ints) -> ND
     return result
 
 
-def _kept_by_its_node(registers: Registers, timeline: Timeline, reads: Ints, final: Ints) -> NDArray[np.bool_]:
+def _kept_by_its_node(
+    registers: Registers, timeline: Timeline, reads: Ints, final: Ints, newer: Ints
+) -> NDArray[np.bool_]:
     operations = registers.operations
     row, end_row = registers.read_row[reads], registers.read_row[final]
+    writer = registers.writer[newer]
     node = operations.node[row]
     kept: NDArray[np.bool_] = (node >= 0) & (node == operations.node[end_row])
     details = operations.details
@@ -84,7 +93,9 @@ def _kept_by_its_node(registers: Registers, timeline: Timeline, reads: Ints, fin
         mine = np.flatnonzero(kept & (node == code))
         views = timeline.views.get(operations.nodes[code], [])
         then, now = (_reigns(views, operations.start[rows[mine]]) for rows in (row, end_row))
-        kept[mine] = (then >= 0) & (then == now)
+        its_own = (operations.node[writer[mine]] == code) & (operations.end[writer[mine]] != NEVER)
+        its_own &= _reigns(views, operations.end[writer[mine]]) == then
+        kept[mine] = (then >= 0) & (then == now) & ~its_own
     return kept
 
 
@@ -96,7 +107,7 @@ def _reigns(views: list[View], times: Ints) -> Ints:
     epoch: int | None = None
     number = 0
     for view in views:
-        current = view.epoch if view.role == "primary" else None
+        current = view.epoch if view.role == "primary" and view.up else None
         number += current != epoch
         epoch = current
         spells.append(-1 if current is None else number)
