@@ -1,0 +1,126 @@
+"""The timeline of a run, and its words."""
+
+from typing import Any
+
+import pytest
+
+from checkers.context import Timeline
+from checkers.history import NEVER, Event, from_events
+
+MS = 1_000_000
+HEADER = {"slots": [[0, 8191, "n1"], [8192, 16383, "n2"]], "replicas": {"n1": ["n4"]}}
+
+
+def event(at_ms: int, process: str, f: str, **value: Any) -> Event:
+    return Event("info", f, process, time=at_ms * MS, value=value)
+
+
+def view(at_ms: int, node: str, role: str, epoch: int, *slots: list[int], primary: str | None = None) -> Event:
+    known = {"role": role, "primary": primary, "epoch": epoch, "slots": list(slots)}
+    return event(at_ms, "observer", "view", node=node, state="up", **known)
+
+
+CUT = [
+    event(3900, "nemesis", "partition", fault=0, phase="inject", nodes=["n1"], clients=[0]),
+    event(8910, "nemesis", "partition", fault=0, phase="heal", nodes=["n1"]),
+]
+TAKEOVER = [
+    view(-40, "n1", "primary", 1, [0, 8191]),
+    view(-40, "n4", "replica", 1, primary="n1"),
+    view(6120, "n4", "primary", 7, [0, 8191]),
+    view(9000, "n1", "replica", 7, primary="n4"),
+]
+
+
+def timeline(*events: Event) -> Timeline:
+    return Timeline.of(from_events(list(events), HEADER))
+
+
+def test_a_fault_is_told_with_who_and_since_when() -> None:
+    run = timeline(*CUT)
+    assert run.describe(4000 * MS, 4100 * MS) == "while n1 was cut off (fault 0, partition, since 3.90 s)"
+    assert run.describe(9500 * MS, 9600 * MS) == "after n1 had been cut off (fault 0, partition, 3.90 s to 8.91 s)"
+    assert run.describe(0, MS) == "with no fault before it"
+    assert [run.fault_at(t * MS, t * MS) for t in (1000, 4000, 9500)] == [None, 0, 0]
+
+
+def test_of_two_active_faults_the_one_that_began_last_is_named() -> None:
+    run = timeline(*CUT, event(5000, "nemesis", "kill", fault=1, phase="inject", nodes=["n2", "n3"]))
+    assert run.describe(6000 * MS, 6000 * MS) == "while n2 and n3 were dead (fault 1, kill, since 5.00 s)"
+    assert run.faults[1].end_ns == NEVER
+
+
+def test_a_fault_that_was_never_injected_is_none() -> None:
+    assert timeline(event(3900, "nemesis", "kill", fault=0, phase="failed", nodes=["n1"])).faults == []
+
+
+def test_what_befell_a_node_is_told_from_the_moment_of_the_write() -> None:
+    run = timeline(*CUT)
+    during, before = run.befell("n1", 4210 * MS, 6000 * MS), run.befell("n1", 3000 * MS, 6000 * MS)
+    assert during is not None
+    assert during == before
+    assert run.plight(during, 4210 * MS) == "cut off since 3.90 s"
+    assert run.plight(during, 3000 * MS) == "cut off at 3.90 s"
+    assert run.befell("n2", 0, NEVER) is None
+
+
+def test_roles_and_the_successor_of_a_deposed_primary() -> None:
+    run = timeline(*TAKEOVER)
+    roles = [run.role("n1", at * MS) for at in (1000, 7000, 9500)]
+    assert roles == ["primary", "deposed primary", "replica"]
+    assert run.role("n4", 1000 * MS) == "replica"
+    assert run.role("n9", 1000 * MS) is None
+    assert run.successor("n1", 4210 * MS) == ("n4", 6120 * MS, 7)
+    assert run.successor("n1", 4210 * MS, slot=9000) is None
+    assert run.successor("n4", 7000 * MS) is None
+
+
+def test_one_migrated_slot_does_not_make_a_successor_of_all() -> None:
+    run = timeline(view(0, "n1", "primary", 1, [0, 8191]), view(500, "n2", "primary", 9, [42, 42], [8192, 16383]))
+    assert run.successor("n1", 100 * MS) is None
+    assert run.successor("n1", 100 * MS, slot=42) == ("n2", 500 * MS, 9)
+    assert run.role("n1", 1000 * MS) == "primary"
+
+
+def test_a_node_that_is_down_keeps_the_role_it_was_last_seen_in() -> None:
+    run = timeline(*TAKEOVER[:2], event(2000, "observer", "view", node="n1", state="down"))
+    seen = run.view("n1", 3000 * MS)
+    assert seen is not None
+    assert not seen.up
+    assert seen.claims(5)
+
+
+def test_only_a_new_epoch_or_a_hand_over_acquires_a_slot() -> None:
+    restarted = view(3000, "n1", "primary", 1, [0, 8191])
+    run = timeline(*TAKEOVER[:2], event(2000, "observer", "view", node="n1", state="down"), restarted)
+    assert [time // MS for time in run.acquired("n1", 5) if time > 0] == []
+    again = view(9500, "n1", "primary", 8, [0, 8191])
+    assert timeline(*TAKEOVER, again).acquired("n1", 5)[-1] == 9500 * MS
+    moved = event(4000, "nemesis", "migrate", fault=2, phase="step", step="handover", slots=[[5, 5]])
+    moved.value |= {"from": "n1", "to": "n2"}
+    assert timeline(moved).acquired("n2", 5) == [4000 * MS]
+    assert timeline(moved).acquired("n2", 6) == []
+
+
+@pytest.mark.parametrize(
+    ("phases", "converged", "why_not"),
+    [
+        ([], False, "the history does not say that the system converged before the final reads"),
+        ([("converged", None)], True, None),
+        (
+            [("not-converged", "n4 lags")],
+            False,
+            "the system did not converge before the final reads: n4 lags",
+        ),
+    ],
+)
+def test_convergence(phases: list[tuple[str, str | None]], converged: bool, why_not: str | None) -> None:
+    run = timeline(*(event(10, "controller", "phase", phase=phase, reason=reason) for phase, reason in phases))
+    assert (run.converged, run.why_not) == (converged, why_not)
+
+
+def test_stalls_of_the_machine() -> None:
+    run = timeline(event(5000, "controller", "stall", ms=800))
+    assert run.stalled(4500 * MS, 4600 * MS)
+    assert not run.stalled(0, 4000 * MS)
+    assert not run.stalled(5100 * MS, 6000 * MS)
