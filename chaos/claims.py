@@ -45,6 +45,10 @@ class _Subject:
     kinds: tuple[str, ...]
     limits: tuple[str, ...] = ("count",)
 
+    def counts(self, kind: str) -> bool:
+        """Whether anomalies of this kind count against the claim."""
+        return self.checker == "*" or kind in self.kinds
+
 
 SUBJECTS: Mapping[str, _Subject] = {
     "lost_writes": _Subject("durability", ("lost-write",)),
@@ -97,6 +101,13 @@ def judge(claims: list[Claim], findings: Mapping[str, Finding]) -> tuple[str, li
     return CLAIMS_BROKEN if False in held else CLAIMS_UNKNOWN if None in held else CLAIMS_HOLD, results
 
 
+def broken_kinds(claims: list[Claim], findings: Mapping[str, Finding]) -> set[str]:
+    """The kinds of anomaly that break a claim: what a failing run failed of."""
+    broken = [claim for claim, result in zip(claims, judge(claims, findings)[1], strict=True) if result.holds is False]
+    found = {kind for finding in findings.values() for kind in finding.counts}
+    return {kind for claim in broken for kind in found if SUBJECTS[claim.name].counts(kind)}
+
+
 def _judge(claim: Claim, findings: Mapping[str, Finding]) -> ClaimResult:
     subject = SUBJECTS[claim.name]
     concerned = list(findings.values()) if subject.checker == "*" else [findings[subject.checker]]
@@ -112,7 +123,7 @@ def _judge(claim: Claim, findings: Mapping[str, Finding]) -> ClaimResult:
 
 
 def _count(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
-    count = sum(n for finding in findings for kind, n in finding.counts.items() if kind in (subject.kinds or (kind,)))
+    count = sum(n for finding in findings for kind, n in finding.counts.items() if subject.counts(kind))
     return count, count
 
 

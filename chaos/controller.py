@@ -58,6 +58,7 @@ class Controller:
         self.executed = Executed()
         self.active: dict[int, str] = {}
         self.nodes: dict[str, str] = {}
+        self.interrupted = threading.Event()
         self.recorder = Recorder(run_dir / PARTS / "controller.jsonl")
 
     def run(self) -> Executed:
@@ -74,6 +75,11 @@ class Controller:
             save_executed(self.run_dir, self.executed)
             finish_history(self.run_dir)
         return self.executed
+
+    def interrupt(self) -> None:
+        """End the load early: faults are healed, what is under way is waited for, and the final reads are taken."""
+        self.interrupted.set()
+        self.deployment.interrupt()
 
     @contextlib.contextmanager
     def _system(self) -> Iterator[None]:
@@ -97,6 +103,9 @@ class Controller:
                 faults.start()
                 for counters in load.counters():
                     self._progress("load", counters)
+                    if self.interrupted.is_set():
+                        self.executed.error = "the run was interrupted"
+                        load.stop()
                 self._phase("stop")
                 self._progress("heal", load.total)
                 self._end_faults(faults)
@@ -256,10 +265,11 @@ def main() -> int:
     try:
         with locked(arguments.run_dir):
             deployment = DEPLOYMENTS[plan.scenario.deploy].open(plan, arguments.run_dir, arguments.server)
-            _end_when_told(deployment.interrupt)
             cluster = plan.scenario.cluster
             topology = TOPOLOGIES[cluster.topology](cluster.primaries, cluster.replicas)
-            Controller(plan, arguments.run_dir, deployment, topology, say).run()
+            controller = Controller(plan, arguments.run_dir, deployment, topology, say)
+            _end_when_told(controller.interrupt)
+            controller.run()
     except BadInput as error:
         say(Failure(str(error), bad_input=True))
     except (CachequakeError, SystemFault) as error:

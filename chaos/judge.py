@@ -11,7 +11,7 @@ import checkers
 from chaos.claims import judge
 from chaos.plan import read_plan
 from chaos.report.html import write_report
-from chaos.result import Result, Server
+from chaos.result import CLAIMS_HOLD, CLAIMS_UNKNOWN, Result, Server
 from chaos.store import PLAN, Executed, finish_history, read_executed
 from checkers.finding import merge
 from checkers.history import TYPES, History
@@ -34,6 +34,8 @@ def _result(run_dir: Path, history: History, executed: Executed) -> Result:
     plan = read_plan(run_dir / PLAN)
     findings = checkers.check(history)
     claims_verdict, claims = judge(plan.scenario.claims, findings)
+    if executed.error and claims_verdict == CLAIMS_HOLD:
+        claims_verdict = CLAIMS_UNKNOWN  # what was claimed was not put to the test that the scenario describes
     name, _, version = str(history.header.get("server", "")).partition(" ")
     types = np.bincount(history.operations.type, minlength=len(TYPES))
     return Result(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from chaos.claims import broken_kinds
 from chaos.judge import check_run
 from chaos.plan import Plan, read_plan
 from chaos.result import Result, read_result
@@ -32,17 +33,19 @@ class Replay:
     """Of the replay."""
     before: dict[str, int]
     after: dict[str, int]
+    wanted: set[str]
+    """Kinds that must come back: those that broke a claim of the first run; where none did, all that it had."""
     undecided: bool
     """Whether a checker could not decide about the replay, so that what is missing may only not have been seen."""
 
     @property
     def missing(self) -> list[str]:
-        """Kinds that the first run had and the replay had not."""
-        return sorted(self.before.keys() - self.after.keys())
+        """Wanted kinds that the replay had not."""
+        return sorted(self.wanted - self.after.keys())
 
     @property
     def exit_code(self) -> int:
-        """0 every kind of the first run came back, 1 one did not, 2 that could not be decided."""
+        """0 every wanted kind came back, 1 one did not, 2 that could not be decided."""
         return 0 if not self.missing else 2 if self.undecided else 1
 
     def in_words(self) -> str:
@@ -51,7 +54,7 @@ class Replay:
             return "neither run had an anomaly"
         kinds = sorted(self.before.keys() | self.after.keys())
         rows = [f"{kind}: {self.before.get(kind, 0)} before, {self.after.get(kind, 0)} now" for kind in kinds]
-        verdict = "every kind came back" if not self.missing else f"did not come back: {', '.join(self.missing)}"
+        verdict = "came back" if not self.missing else f"did not come back: {', '.join(self.missing)}"
         return "\n".join([*rows, verdict])
 
     def to_json(self) -> str:
@@ -60,6 +63,7 @@ class Replay:
             "run": str(self.run_dir),
             "before": self.before,
             "after": self.after,
+            "wanted": sorted(self.wanted),
             "missing": self.missing,
             "came_back": not self.missing,
         }
@@ -69,10 +73,12 @@ class Replay:
 def replay_run(run_dir: Path, *, server: str | None, out: Path, on_progress: Listener | None = None) -> Replay:
     """Run the plan of `run_dir` again. Raises what `chaos.run.run_plan` raises."""
     first = read_result(run_dir) if (run_dir / "results.json").is_file() else check_run(run_dir)
-    plan = as_executed(read_plan(run_dir / PLAN), read_executed(run_dir))
-    again = run_plan(plan, server=server, out=out, on_progress=on_progress)
+    plan = read_plan(run_dir / PLAN)
+    before = _kinds(first)
+    wanted = broken_kinds(plan.scenario.claims, first.findings) or set(before)
+    again = run_plan(as_executed(plan, read_executed(run_dir)), server=server, out=out, on_progress=on_progress)
     undecided = any(finding.verdict is Verdict.UNKNOWN for finding in again.result.findings.values())
-    return Replay(again.run_dir, again.result, _kinds(first), _kinds(again.result), undecided)
+    return Replay(again.run_dir, again.result, before, _kinds(again.result), wanted, undecided)
 
 
 def as_executed(plan: Plan, executed: Executed) -> Plan:

@@ -25,7 +25,7 @@ def duration(text: object) -> int:
 def _hint(text: object) -> str:
     if str(text).startswith("-"):
         return " (a length of time is never negative)"
-    is_number = isinstance(text, int | float) and not isinstance(text, bool)
+    is_number = str(text).replace(".", "", 1).isdigit()
     return f"; write {text}ms or {text}s" if is_number else ""
 
 

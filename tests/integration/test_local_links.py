@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
-from functools import cache
 
 import pytest
 from clusters import client, cluster
-from isolated import run_isolated
+from isolated import NOBODY, python_for_nobody, run_isolated
 
 from chaos.deploy import namespace
 from chaos.topologies.rest import info
@@ -19,23 +15,7 @@ from nemeses.view import View
 
 pytestmark = pytest.mark.server
 
-NOBODY = 65534
 BRIEFLY_MS = 300
-
-
-@cache
-def _python_for_nobody() -> str | None:
-    """A Python of this version that a user without any rights may run; virtual environments may lie in a home."""
-    here = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for candidate in (sys.executable, shutil.which(here, path="/usr/local/bin:/usr/bin:/bin")):
-        if candidate is not None:
-            try:
-                done = subprocess.run([candidate, "-c", ""], user=NOBODY, group=NOBODY, extra_groups=[], check=False)
-            except OSError:
-                continue
-            if done.returncode == 0:
-                return candidate
-    return None
 
 
 def _run(way: str, function, *arguments):
@@ -45,7 +25,7 @@ def _run(way: str, function, *arguments):
     if way == "nobody":
         if os.geteuid() != 0:
             pytest.skip("only root can become somebody else")
-        python = _python_for_nobody()
+        python = python_for_nobody()
         if python is None:
             pytest.skip("no Python that a user without rights may run")
         return run_isolated(function, *arguments, None, prefix=_prefix("user"), user=NOBODY, python=python)
