@@ -38,6 +38,8 @@ MOST_TRIES = 5
 TRYAGAIN_NS = 20_000_000
 """Pause before an operation that met TRYAGAIN is sent again."""
 PACE_NS = 10_000_000
+MAP_NS = 100_000_000
+"""Patience for the map, at most the timeout: nothing is lost by giving up early, and the next error asks another."""
 
 pack_command = cast(Callable[[Command], bytes], hiredis.pack_command)
 """redis-py's packer; its stub says that it takes one argument only."""
@@ -392,7 +394,7 @@ class Bare:
         self._doing = Doing.ASKING_MAP
         nodes = [node for node in self._terms.directory.addresses if node != self._hops[-1]] or self._hops
         self._payload, self._expected, self._asking, self._hops = ASK_MAP, 1, False, []
-        self._deadline = now + self._terms.timeout_ns
+        self._deadline = now + min(MAP_NS, self._terms.timeout_ns)
         self._go(self._in_turn(self._links.best(nodes) or nodes), False, now)
 
     def _learn_map(self, now: int) -> None:

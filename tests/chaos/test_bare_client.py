@@ -226,7 +226,7 @@ def test_a_client_beside_a_cut_link_goes_on_with_the_nodes_it_reaches():
     scene.cluster.cut = {"n1", "n3", "n4", "n5", "n6"}
     scene.run(3_000)
     answered = events(scene, "ok")
-    assert len(answered) > 15
+    assert len(answered) > 50
     assert {event.node for event in answered} == {"n2"}
     assert not events(scene, "info")
 
