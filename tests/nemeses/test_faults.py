@@ -1,0 +1,333 @@
+"""Every kind of fault on a system in memory: it takes hold, is seen to, heals, and is not believed unseen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from fake_system import MS, FakeSystem
+
+from nemeses import FAULTS, validate_options
+from nemeses.fault import PlannedFault, Strike
+from nemeses.partition import SHAPES
+from nemeses.stream import Stream
+from nemeses.system import InjectionFailed, Interrupted, WaitTimeout
+
+
+@dataclass
+class Case:
+    """One strike of a kind on a fake system."""
+
+    kind: str
+    nodes: list[str] = field(default_factory=lambda: ["n1"])
+    options: dict[str, Any] = field(default_factory=dict)
+    for_ms: int = 5_000
+    target: str = "a primary"
+    clients: int = 4
+    seed: int = 3
+    system: FakeSystem = field(default_factory=lambda: FakeSystem(keys_per_slot=4))
+
+    def __post_init__(self) -> None:
+        self.fault = FAULTS[self.kind]
+        self.steps: list[tuple[str, dict[str, Any]]] = []
+        options = validate_options(self.kind, self.options)
+        planned = PlannedFault(0, self.kind, self.target, 0, self.for_ms, self.seed, options)
+        self.strike = Strike(
+            self.system, planned, list(self.nodes), self.clients, Stream(self.seed),
+            lambda step, value: self.steps.append((step, dict(value))),
+        )  # fmt: skip
+
+    def inject(self) -> dict[str, Any]:
+        return self.fault.inject(self.strike)
+
+    def heal(self) -> dict[str, Any]:
+        return self.fault.heal(self.strike)
+
+    def cuts(self) -> set[tuple[str, str, str]]:
+        """Every directed link that is cut, with its port."""
+        return {(s, d, port) for ss, ds, port, _ in self.system.links.values() for s in ss for d in ds if s != d}
+
+
+EVERY = [
+    Case("kill"),
+    Case("terminate", ["n4"]),
+    Case("restart"),
+    Case("pause", ["n1", "n2"]),
+    *(Case("partition", options={"shape": shape}) for shape in SHAPES),
+    *(Case("partition", options={"shape": shape}, for_ms=300) for shape in SHAPES),
+    Case("partition", options={"with_clients": 2}),
+    Case("loss"),
+    *(Case("failover", options={"mode": mode}) for mode in ("graceful", "force", "takeover")),
+    Case("migrate"),
+    Case("migrate", options={"method": "classic", "slots": 3}),
+    Case("migrate-crash"),
+    Case("migrate-crash", options={"victim": "target", "fix": True}),
+]
+
+
+def name(case: Case) -> str:
+    return "-".join([case.kind, *(str(value) for value in case.options.values()), str(case.for_ms)])
+
+
+@pytest.mark.parametrize("case", EVERY, ids=name)
+def test_it_takes_hold_and_heals_and_heals_again(case: Case) -> None:
+    fresh = Case(case.kind, case.nodes, case.options, case.for_ms)
+    evidence = fresh.inject()
+    assert 0 <= evidence["since_ns"] <= fresh.system.now
+    assert len(evidence) > 1, "evidence is more than a time"
+    fresh.heal()
+    fresh.heal()
+    system = fresh.system
+    assert all(system.running(node) and not system.paused(node) for node in system.nodes)
+    assert not system.links
+    assert not system.losses
+
+
+@pytest.mark.parametrize(
+    ("case", "refused"),
+    [
+        (Case("kill"), "kill"),
+        (Case("terminate"), "kill"),
+        (Case("restart"), "kill"),
+        (Case("restart"), "start"),
+        (Case("pause"), "pause"),
+        *((Case("partition", options={"shape": shape}), "cut") for shape in SHAPES),
+        *((Case("partition", options={"shape": shape}, for_ms=300), "cut") for shape in SHAPES),
+        (Case("loss"), "lose"),
+        *((Case("failover", options={"mode": mode}), "failover") for mode in ("graceful", "force", "takeover")),
+        (Case("migrate"), "migrate"),
+        (Case("migrate", options={"method": "classic"}), "migrate"),
+        (Case("migrate", options={"method": "classic"}), "setslot"),
+        (Case("migrate-crash"), "kill"),
+        (Case("migrate-crash"), "migrate"),
+        (Case("migrate-crash"), "setslot"),
+    ],
+    ids=lambda value: name(value) if isinstance(value, Case) else value,
+)
+def test_what_is_accepted_and_not_done_is_not_believed_and_can_be_healed(case: Case, refused: str) -> None:
+    fresh = Case(case.kind, case.nodes, case.options, case.for_ms)
+    fresh.system.refuse.add(refused)
+    with pytest.raises((InjectionFailed, WaitTimeout)):
+        fresh.inject()
+    fresh.system.refuse.clear()
+    fresh.heal()
+    fresh.heal()
+    system = fresh.system
+    assert all(system.running(node) and not system.paused(node) for node in system.nodes)
+    assert not system.links
+    assert not system.losses
+    assert not any(server.importing or server.migrating for server in system.servers.values())
+
+
+def test_what_is_dead_already_cannot_be_killed() -> None:
+    case = Case("kill")
+    case.system.kill("n1")
+    with pytest.raises(InjectionFailed, match="n1 was not running"):
+        case.inject()
+
+
+def test_a_restart_can_stay_down_and_lose_its_data() -> None:
+    case = Case("restart", options={"keep_data": False, "down_ms": 700})
+    evidence = case.inject()
+    assert evidence["started_ns"] - evidence["since_ns"] >= 700 * MS
+    assert evidence["process"]["n1"][0] != evidence["process"]["n1"][1]
+    assert not case.system.servers["n1"].keys
+
+
+ALL = {"n1", "n2", "n3", "n4", "n5", "n6"}
+
+
+@pytest.mark.parametrize(
+    ("shape", "nodes", "cut"),
+    [
+        ("isolate", ["n1"], {(a, b, "all") for a in ALL for b in ALL if a != b and "n1" in (a, b)}),
+        ("isolate", ["n1", "n2"], {(a, b, "all") for a in ALL for b in ALL if a != b and {"n1", "n2"} & {a, b}}),
+        ("halves", ["n1", "n4"], {(a, b, "all") for a in ALL for b in ALL if (a in "n1 n4") != (b in "n1 n4")}),
+        ("one-way-in", ["n1"], {(a, "n1", "all") for a in ALL - {"n1"}}),
+        ("one-way-out", ["n1"], {("n1", b, "all") for b in ALL - {"n1"}}),
+        ("bus", ["n1"], {(a, b, "bus") for a in ALL for b in ALL if a != b and "n1" in (a, b)}),
+        ("data", ["n1"], {(a, b, "data") for a in ALL for b in ALL if a != b and "n1" in (a, b)}),
+        ("replication", ["n1"], {("n1", "n4", "data"), ("n4", "n1", "data")}),
+        ("replication", ["n4"], {("n1", "n4", "data"), ("n4", "n1", "data")}),
+    ],
+)
+def test_what_each_shape_cuts(shape: str, nodes: list[str], cut: set[tuple[str, str, str]]) -> None:
+    case = Case("partition", nodes, {"shape": shape})
+    case.inject()
+    assert case.cuts() == cut
+
+
+def test_in_a_ring_every_node_keeps_two_neighbours() -> None:
+    case = Case("partition", options={"shape": "ring"})
+    case.inject()
+    cut = case.cuts()
+    assert all((b, a, port) in cut for a, b, port in cut)
+    for node in ALL:
+        assert len({b for a, b, _ in cut if a == node}) == 3
+    assert set(case.strike.nodes) == ALL
+
+
+def test_a_bridge_reaches_both_halves_and_they_do_not_reach_each_other() -> None:
+    case = Case("partition", ["n2"], {"shape": "bridge"})
+    case.inject()
+    cut = case.cuts()
+    assert not any("n2" in link for link in cut)
+    assert len(cut) == 2 * 2 * 3
+
+
+def test_pinned_clients_share_the_fate_of_the_target() -> None:
+    case = Case("partition", ["n1"], {"with_clients": 1}, clients=3)
+    case.inject()
+    cut = {(a, b) for a, b, _ in case.cuts() if a.startswith("c")}
+    assert cut == {("c0", node) for node in ALL - {"n1"}} | {("c1", "n1"), ("c2", "n1")}
+    assert {(b, a) for a, b in cut} <= {(a, b) for a, b, _ in case.cuts()}
+    assert case.strike.state["clients"] == [0]
+
+
+def test_there_must_be_a_side_to_pin_clients_to_and_a_link_to_cut() -> None:
+    for options, nodes in (({"shape": "ring", "with_clients": 1}, ["n1"]), ({"shape": "halves"}, sorted(ALL))):
+        case = Case("partition", nodes, options)
+        with pytest.raises(InjectionFailed):
+            case.inject()
+        assert not case.system.links
+
+
+def test_a_link_that_comes_back_around_the_cut_is_no_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case("partition")
+    lost = case.system._lost
+    flicker = lambda witness, of: lost(witness, of) and case.system.now // MS % 200 < 100  # noqa: E731
+    monkeypatch.setattr(case.system, "_lost", flicker)
+    with pytest.raises(InjectionFailed, match="the nodes to see the cut"):
+        case.inject()
+
+
+def test_a_dead_node_behind_the_cut_hides_nothing() -> None:
+    case = Case("partition")
+    case.system.kill("n5")
+    views = case.inject()["views"]
+    assert "n5" not in views
+    assert views["n2"] == {"n1": "fail?"}
+
+
+def test_a_cut_that_concerns_nobody_is_refused() -> None:
+    case = Case("partition", options={"shape": "replication"}, system=FakeSystem(3, 0))
+    with pytest.raises(InjectionFailed, match="leaves no link"):
+        case.inject()
+    case = Case("partition", options={"shape": "data"}, system=FakeSystem(3, 0))
+    with pytest.raises(InjectionFailed, match="no replication link"):
+        case.inject()
+
+
+def test_a_partition_tells_when_it_was_cut_and_when_that_was_seen() -> None:
+    case = Case("partition")
+    evidence = case.inject()
+    assert evidence["cut_ns"] == evidence["since_ns"] < evidence["seen_ns"]
+    assert case.steps == [("cut", {"links": 2, "shape": "isolate"})]
+    assert case.heal()["crossed"] is True
+
+
+def test_healing_looks_for_a_message_that_crosses_unless_the_run_is_over() -> None:
+    for interrupted in (False, True):
+        case = Case("partition")
+        case.inject()
+        case.system.cut(ALL, ALL)  # by somebody else, so that nothing crosses when our own cuts are healed
+        case.system.interrupt_at = case.system.now if interrupted else None
+        assert case.heal().get("crossed") is (None if interrupted else False)
+        assert len(case.system.links) == 1
+
+
+def test_a_replica_as_target_of_a_failover_is_the_one_promoted() -> None:
+    case = Case("failover", ["n5"])
+    assert case.inject()["promoted"]["n2"]["to"] == "n5"
+    assert case.steps == [("promoted", {"from": "n2", "to": "n5", "epoch": 7})]
+    assert case.heal()["primaries"] == ["n1", "n5", "n3"]
+
+
+def test_a_failover_needs_a_replica() -> None:
+    with pytest.raises(InjectionFailed, match="a linked replica of n1"):
+        Case("failover", system=FakeSystem(3, 0)).inject()
+
+
+def test_a_classic_migration_moves_the_keys_and_notes_each_slot() -> None:
+    case = Case("migrate", options={"method": "classic", "slots": [1, 2], "batch": 3, "to": "n3"})
+    evidence = case.inject()
+    assert evidence["moved"] == [{"from": "n1", "to": "n3", "slots": [[1, 2]]}]
+    assert case.system.call("n3", "CLUSTER", "COUNTKEYSINSLOT", 2) == 4
+    assert {1, 2} <= case.system.servers["n3"].slots
+    ends = {"from": "n1", "to": "n3"}
+    assert case.steps == [(step, {"slots": [[slot, slot]], **ends}) for slot in (1, 2) for step in ("open", "handover")]
+
+
+def test_an_atomic_migration_is_used_where_the_server_has_it() -> None:
+    case = Case("migrate", options={"slots": [4, 5, 9]})
+    assert case.inject()["method"] == "MIGRATESLOTS"
+    assert [value["slots"] for _, value in case.steps] == [[[4, 5]], [[9, 9]]]
+    assert Case("migrate", system=FakeSystem(atomic=False)).inject()["method"] == "classic"
+    with pytest.raises(InjectionFailed, match="no atomic slot migration"):
+        Case("migrate", options={"method": "atomic"}, system=FakeSystem(atomic=False)).inject()
+
+
+def test_the_slot_that_the_target_names_moves_first_and_slots_with_keys_before_empty_ones() -> None:
+    case = Case("migrate", options={"slots": 5}, target="primary of slot 5000")
+    moved = case.inject()["moved"][0]["slots"]
+    slots = [slot for first, last in moved for slot in range(first, last + 1)]
+    assert 5000 in slots
+    assert sum(slot < 40 for slot in slots) == 4, "40 slots of each primary hold keys"
+
+
+def test_slots_move_only_from_their_owner_and_only_to_another_primary() -> None:
+    for options, message in (
+        ({"slots": [9000]}, "does not own slot 9000"),
+        ({"to": "n1"}, "no other primary"),
+        ({"to": "n4"}, "no other primary"),
+    ):
+        with pytest.raises(InjectionFailed, match=message):
+            Case("migrate", options=options).inject()
+
+
+def test_an_interrupted_classic_migration_is_brought_to_its_end() -> None:
+    case = Case("migrate", options={"method": "classic", "slots": [1], "batch": 1, "to": "n2"})
+    case.system.interrupt_at = 1 * MS
+    with pytest.raises(Interrupted):
+        case.inject()
+    case.system.interrupt_at = None
+    assert case.heal()["finished"] == [[1, 1]]
+    assert case.system.call("n2", "CLUSTER", "COUNTKEYSINSLOT", 1) == 4
+    assert not any(server.importing or server.migrating for server in case.system.servers.values())
+    assert [step for step, _ in case.steps] == ["open", "handover"]
+
+
+@pytest.mark.parametrize("victim", ["source", "target"])
+def test_a_crashed_migration_leaves_half_of_the_keys_and_tells(victim: str) -> None:
+    case = Case("migrate-crash", options={"victim": victim, "slots": [1, 2], "to": "n2", "after": 0.5})
+    evidence = case.inject()
+    dead, other = ("n1", "n2") if victim == "source" else ("n2", "n1")
+    assert (evidence["moved"], evidence["of"]) == (4, 8)
+    assert (case.strike.nodes, case.system.running(dead)) == ([dead], False)
+    assert evidence["open"] == {other: [[1, 2]]}
+    left = case.heal()
+    assert left["keys"] == {"n1": 4, "n2": 4}
+    assert left["open"] == {
+        "n1": {"migrating": {"1": "n2", "2": "n2"}},
+        "n2": {"importing": {"1": "n1", "2": "n1"}},
+    }
+
+
+def test_a_crashed_migration_is_finished_by_whoever_took_over() -> None:
+    case = Case("migrate-crash", options={"slots": [1, 2], "to": "n2", "fix": True})
+    case.inject()
+    source, heir = case.system.servers["n1"], case.system.servers["n4"]
+    heir.keys.update(source.keys)  # as its replica had them; the open slots died with the source
+    case.system.servers["n1"].migrating.clear()
+    case.system.call("n4", "CLUSTER", "FAILOVER", "TAKEOVER")
+    left = case.heal()
+    assert left["fixed"] == [[1, 2]]
+    assert left["open"] == {}
+    assert left["keys"] == {"n2": 8}
+    assert ("handover", {"slots": [[1, 1]], "from": "n4", "to": "n2"}) in case.steps
+
+
+def test_there_must_be_keys_to_leave_half_way() -> None:
+    with pytest.raises(InjectionFailed, match="no slot with keys"):
+        Case("migrate-crash", system=FakeSystem()).inject()
