@@ -9,9 +9,9 @@ view that shows it was recorded. Whoever proves something with views has to allo
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -112,8 +112,6 @@ class Timeline:
     """Why the run counts as not converged, in words; None if it converged."""
     observed: bool
     """Whether an observer recorded views at all."""
-    stalls: list[tuple[int, int]] = field(default_factory=list)
-    """(start, end) of spans in which the machine itself stood still."""
 
     @classmethod
     def of(cls, history: History) -> Timeline:
@@ -131,9 +129,6 @@ class Timeline:
             converged=converged,
             why_not=why_not,
             observed=any(view.time_ns != BEFORE for known in views.values() for view in known),
-            stalls=[
-                ((e.time or 0) - int(e.value["ms"] * 1e6), e.time or 0) for e in _events(history, "controller", "stall")
-            ],
         )
 
     def fault(self, start_ns: int, end_ns: int) -> FaultSpan | None:
@@ -238,11 +233,6 @@ class Timeline:
                     times.append(view.time_ns)
                 before = view.epoch if before is None or view.epoch is None else max(before, view.epoch)
         return sorted(times)
-
-    def stalled(self, start_ns: int, end_ns: int) -> bool:
-        """Whether the machine itself stood still at some moment between two times."""
-        position = bisect_left(self.stalls, start_ns, key=lambda stall: stall[1])
-        return position < len(self.stalls) and self.stalls[position][0] <= end_ns
 
 
 def _events(history: History, process: str, f: str | None = None) -> list[Event]:

@@ -69,9 +69,9 @@ class _Served:
     def shared(self) -> Iterator[tuple[int, Numbers]]:
         """Slots that more than one node answered, with their rows in order of start."""
         slots, first = np.unique(self.slot, return_index=True)
-        for slot, rows in zip(slots.tolist(), np.split(self.rows, first[1:]), strict=True):
-            if len(np.unique(self.operations.node[rows])) > 1:
-                yield slot, rows
+        for slot, (begin, end) in zip(slots.tolist(), pairwise([*first.tolist(), len(self.rows)]), strict=True):
+            if len(np.unique(self.operations.node[self.rows[begin:end]])) > 1:
+                yield slot, self.rows[begin:end]
 
 
 def _split_ownership(served: _Served, timeline: Timeline, found: Collector) -> dict[str, int]:

@@ -117,10 +117,3 @@ def test_only_a_new_epoch_or_a_hand_over_acquires_a_slot() -> None:
 def test_convergence(phases: list[tuple[str, str | None]], converged: bool, why_not: str | None) -> None:
     run = timeline(*(event(10, "controller", "phase", phase=phase, reason=reason) for phase, reason in phases))
     assert (run.converged, run.why_not) == (converged, why_not)
-
-
-def test_stalls_of_the_machine() -> None:
-    run = timeline(event(5000, "controller", "stall", ms=800))
-    assert run.stalled(4500 * MS, 4600 * MS)
-    assert not run.stalled(0, 4000 * MS)
-    assert not run.stalled(5100 * MS, 6000 * MS)

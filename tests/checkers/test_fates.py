@@ -1,0 +1,202 @@
+"""Fates of registers against a plain double loop, and the single rules by hand."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from checkers.context import Timeline
+from checkers.durability import check_durability
+from checkers.fates import FATES, KEPT, LOST, SUPERSEDED, UNKNOWN, register_fates
+from checkers.history import NEVER, Event, History, from_events
+from checkers.lineage import Lineage
+
+KEYS, NODES = ("k3", "k6"), ("n1", "n4")
+
+
+class Op(NamedTuple):
+    f: str
+    key: str
+    value: int | None
+    start: int
+    end: int
+    type: str
+    node: str
+    final: bool = False
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[Op]:
+    ops: list[Op] = []
+    for number in range(draw(st.integers(1, 9))):
+        start = draw(st.integers(0, 12))
+        end = start + draw(st.integers(1, 5))
+        key, node = draw(st.sampled_from(KEYS)), draw(st.sampled_from(NODES))
+        if draw(st.booleans()):
+            kind = draw(st.sampled_from(["ok", "ok", "ok", "info", "fail"]))
+            ops.append(Op("write", key, number + 1, start, end, kind, node))
+        else:
+            written = [op.value for op in ops if op.f == "write" and op.key == key]
+            ops.append(Op("read", key, draw(st.sampled_from([None, *written, 99])), start, end, "ok", node))
+    for key in draw(st.sets(st.sampled_from(KEYS))):
+        written = [op.value for op in ops if op.f == "write" and op.key == key]
+        ops.append(Op("read", key, draw(st.sampled_from([None, *written])), 30, 31, "ok", "n4", True))
+    return ops
+
+
+def history(ops: list[Op], *context: Event, converged: bool = True) -> History:
+    events = [*context]
+    for number, op in enumerate(ops):
+        process = 1_000_000 + number if op.final else number
+        sent = op.value if op.f == "write" else None
+        events.append(Event("invoke", op.f, process, None, op.start, op.key, sent, final=op.final))
+        events.append(Event(op.type, op.f, process, None, op.end, op.key, op.value, op.node, final=op.final))
+    phase = "converged" if converged else "not-converged"
+    events.append(Event("info", "phase", "controller", time=29, value={"phase": phase}))
+    return from_events(events)
+
+
+def view(time: int, node: str, role: str, epoch: int, primary: str | None = None) -> Event:
+    slots = [[0, 16383]] if role == "primary" else []
+    value = {"node": node, "state": "up", "role": role, "primary": primary, "epoch": epoch, "slots": slots}
+    return Event("info", "view", "observer", time=time, value=value)
+
+
+def known_end(ops: list[Op], write: Op | None) -> int:
+    if write is None:
+        return -1
+    readers = [op.end for op in ops if op.f == "read" and op.key == write.key and op.value == write.value]
+    return min([write.end if write.type == "ok" else NEVER, *readers])
+
+
+def naive_fate(ops: list[Op], write: Op, any_later_read: bool) -> int:
+    """What the definitions say, read by read; `any_later_read` takes every later read for a proof."""
+
+    def older(read: Op) -> bool:
+        writers = [op for op in ops if op.f == "write" and op.key == read.key and op.value == read.value]
+        if read.value is not None and not writers:
+            return False
+        return known_end(ops, writers[0] if writers else None) < write.start
+
+    mine = [op for op in ops if op.f == "read" and op.key == write.key]
+    final = next((op for op in mine if op.final), None)
+    if final is not None and final.value == write.value:
+        return KEPT
+    if final is not None and older(final):
+        return LOST
+    if any_later_read and any(older(read) for read in mine if read.start > write.end):
+        return LOST
+    return UNKNOWN if final is None else SUPERSEDED
+
+
+@settings(max_examples=300, deadline=None)
+@given(runs(), st.booleans())
+def test_fates_are_those_of_the_double_loop(ops: list[Op], any_later_read: bool) -> None:
+    run = history(ops, view(0, "n1", "primary", 1))
+    with patch.object(Lineage, "supersedes", lambda *_: any_later_read):
+        fates = register_fates(run, Timeline.of(run))
+    found = {
+        run.operations.value[row]: FATES[fate]
+        for row, fate in zip(fates.write.tolist(), fates.fate.tolist(), strict=True)
+        if run.operations.type[row] == 1
+    }
+    wanted = {op.value: FATES[naive_fate(ops, op, any_later_read)] for op in ops if op.f == "write" and op.type == "ok"}
+    assert found == wanted
+
+
+@settings(max_examples=150, deadline=None)
+@given(runs())
+def test_every_acknowledged_write_is_counted_once(ops: list[Op]) -> None:
+    metrics = check_durability(history(ops)).metrics
+    writes = [op.type for op in ops if op.f == "write"]
+    assert metrics["checked"] == writes.count("ok") == sum(metrics[fate] for fate in FATES)
+    assert metrics["indeterminate_applied"] + metrics["indeterminate_not_seen"] == writes.count("info")
+
+
+def fate_of(value: int, run: History) -> str:
+    fates = register_fates(run, Timeline.of(run))
+    values = [run.operations.value[row] for row in fates.write.tolist()]
+    return FATES[int(fates.fate[values.index(value)])]
+
+
+OLD = Op("write", "k3", 1, 0, 1, "ok", "n1")
+WRITE = Op("write", "k3", 2, 10, 11, "ok", "n1")
+STALE = Op("read", "k3", 1, 20, 21, "ok", "n4")
+LATER = Op("write", "k3", 3, 23, 24, "ok", "n4")
+FINAL = Op("read", "k3", 3, 30, 31, "ok", "n4", True)
+PLAY = [OLD, WRITE, STALE, LATER, FINAL]
+N1, N4 = view(-5, "n1", "primary", 1), view(-5, "n4", "replica", 1, "n1")
+TAKEOVER = view(15, "n4", "primary", 7)
+
+
+def test_the_data_of_the_greater_epoch_survives_so_what_it_lacks_is_lost() -> None:
+    assert fate_of(2, history(PLAY, N1, N4, TAKEOVER, view(26, "n1", "replica", 7, "n4"))) == "lost"
+
+
+def test_that_needs_no_convergence() -> None:
+    assert fate_of(2, history(PLAY, N1, N4, TAKEOVER, converged=False)) == "lost"
+
+
+def test_the_observer_may_see_a_takeover_a_little_later_than_the_clients() -> None:
+    assert fate_of(2, history(PLAY, N1, N4, view(22, "n4", "primary", 7))) == "lost"
+
+
+@pytest.mark.parametrize(
+    "views",
+    [
+        pytest.param([], id="nobody recorded who was primary"),
+        pytest.param([N1, view(-5, "n4", "primary", 1)], id="the epochs are equal"),
+        pytest.param([view(-5, "n1", "primary", 9), TAKEOVER], id="the answering node had the smaller epoch"),
+        pytest.param([N1, N4, TAKEOVER, view(26, "n1", "primary", 9)], id="the old primary won after all"),
+        pytest.param(
+            [N1, N4, TAKEOVER, view(-5, "n5", "replica", 1, "n1"), view(26, "n5", "primary", 9)],
+            id="another replica of the old primary won",
+        ),
+    ],
+)
+def test_a_stale_answer_alone_proves_no_loss(views: list[Event]) -> None:
+    assert fate_of(2, history(PLAY, *views)) == "superseded"
+
+
+def test_an_old_primary_that_came_back_as_a_replica_first_has_nothing_left_to_win_with() -> None:
+    back = [view(25, "n1", "replica", 7, "n4"), view(26, "n1", "primary", 9)]
+    assert fate_of(2, history(PLAY, N1, N4, TAKEOVER, *back)) == "lost"
+
+
+def test_a_primary_that_contradicts_itself_has_lost_nothing_unless_it_ended_in_between() -> None:
+    play = [op._replace(node="n1") for op in PLAY]
+    kill = Event("info", "kill", "nemesis", time=15, value={"fault": 0, "phase": "inject", "nodes": ["n1"]})
+    assert fate_of(2, history(play, N1)) == "superseded"
+    assert fate_of(2, history(play, N1, kill)) == "lost"
+
+
+def test_an_answer_to_asking_or_of_a_replica_is_no_proof() -> None:
+    for changed in ({"asking": True}, {"via": "replica"}):
+        run = history(PLAY, N1, N4, TAKEOVER)
+        row = next(row for row in range(5) if run.operations.start[row] == 20)
+        run.operations.details[row] = changed
+        assert fate_of(2, run) == "superseded"
+
+
+def test_a_value_written_twice_names_no_writer() -> None:
+    twice = [OLD, OLD._replace(start=5, end=6), Op("read", "k3", None, 30, 31, "ok", "n1", True)]
+    finding = check_durability(history(twice))
+    assert finding.counts == {}
+    assert "k3" in str(finding.reason)
+
+
+def test_an_absent_key_is_the_value_before_every_write() -> None:
+    assert fate_of(1, history([OLD, Op("read", "k3", None, 30, 31, "ok", "n1", True)])) == "lost"
+
+
+def test_a_write_sent_twice_may_be_applied_again_after_it_was_read() -> None:
+    sent: dict[str, Any] = {"attempts": [{"node": "n1"}, {"node": "n1"}]}
+    plays = [OLD._replace(type="info"), Op("read", "k3", 1, 3, 4, "ok", "n1"), WRITE]
+    run = history([*plays, Op("read", "k3", 1, 30, 31, "ok", "n1", True)])
+    assert fate_of(2, run) == "lost"
+    run.operations.details[0] = sent
+    assert fate_of(2, run) == "superseded"

@@ -1,0 +1,155 @@
+"""Counters, sets, lists and groups against what trying everything says."""
+
+from __future__ import annotations
+
+from itertools import chain, combinations
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from checkers.counters import fewest, most, tallies_of
+from checkers.durability import check_durability
+from checkers.history import Event, History, from_events
+from checkers.multikey import check_multikey
+
+KINDS = st.sampled_from(["ok", "ok", "info", "fail"])
+
+
+class Script:
+    """Writes operations one after the other, each by a process of its own."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.time = 0
+
+    def add(self, f: str, key: str, value: Any, kind: str = "ok", result: Any = None, **more: Any) -> int:
+        """Add an operation and return the index of its invocation."""
+        final = more.pop("final", False)
+        process = (1_000_000 if final else 0) + self.time
+        via = more.pop("via", None)
+        self.events.append(Event("invoke", f, process, time=self.time, key=key, value=value, final=final, via=via))
+        done = value if result is None else result
+        self.events.append(Event(kind, f, process, time=self.time + 1, key=key, value=done, final=final, **more))
+        self.time += 2
+        return len(self.events) - 2
+
+    def history(self, converged: bool = True) -> History:
+        phase = {"phase": "converged" if converged else "not-converged"}
+        return from_events([*self.events, Event("info", "phase", "controller", time=self.time, value=phase)])
+
+
+def sums(amounts: list[int]) -> set[int]:
+    subsets = chain.from_iterable(combinations(amounts, size) for size in range(len(amounts) + 1))
+    return {sum(subset) for subset in subsets}
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), KINDS), max_size=6), st.integers(0, 30))
+def test_a_counter_is_accused_when_no_subset_of_the_indeterminate_explains_it(
+    adds: list[tuple[int, str]], total: int
+) -> None:
+    script = Script()
+    for amount, kind in adds:
+        script.add("add", "c2", amount, kind)
+    script.add("read", "c2", None, result=total, final=True)
+    counts = check_durability(script.history()).counts if adds else {}
+    sure = sum(amount for amount, kind in adds if kind == "ok")
+    possible = {sure + more for more in sums([amount for amount, kind in adds if kind == "info"])}
+    assert ("lost-write" in counts) == bool(adds and total < min(possible))
+    assert ("duplicate-write" in counts) == bool(adds and total > max(possible))
+
+
+@given(st.lists(st.integers(1, 5), max_size=6), st.integers(0, 20))
+def test_how_many_increments_make_up_a_sum(amounts: list[int], total: int) -> None:
+    script = Script()
+    for amount in [*amounts, 1]:
+        script.add("add", "c2", amount)
+    script.add("read", "c2", None, result=0)
+    values = tallies_of(script.history().operations)[0].amount[:-1]
+    sizes = range(len(amounts) + 1)
+    within = [size for size in sizes if any(sum(c) <= total for c in combinations(amounts, size))]
+    assert most(values, total) == max(within)
+    if total <= sum(amounts):
+        assert fewest(values, total) == min(
+            size for size in sizes if any(sum(c) >= total for c in combinations(amounts, size))
+        )
+
+
+def test_a_read_during_the_run_cannot_count_what_had_not_begun() -> None:
+    script = Script()
+    script.add("add", "c2", 2)
+    read = script.add("read", "c2", None, result=4)
+    script.add("add", "c2", 2)
+    script.add("read", "c2", None, result=4, final=True)
+    finding = check_durability(script.history(converged=False))
+    assert finding.counts == {"duplicate-write": 1}
+    assert finding.anomalies[0].operations == [read]
+
+
+@settings(deadline=None)
+@given(st.lists(KINDS, max_size=6), st.lists(st.integers(0, 7), max_size=6), st.booleans(), st.booleans())
+def test_elements_are_followed_one_by_one(kinds: list[str], shown: list[int], listed: bool, converged: bool) -> None:
+    script = Script()
+    key, returned = ("l3" if listed else "s3"), shown if listed else sorted(set(shown))
+    for element, kind in enumerate(kinds):
+        script.add("txn" if listed else "add", key, [["append", key, element]] if listed else element, kind)
+    if listed:
+        script.add("txn", key, [["r", key, None]], result=[["r", key, returned]], final=True)
+    else:
+        script.add("read", key, None, result=returned, final=True)
+    finding = check_durability(script.history(converged))
+    if not kinds and not listed:
+        return  # a set that nobody added to is not known to be one
+    missing = {element for element, kind in enumerate(kinds) if kind == "ok" and element not in shown}
+    expected = {
+        "lost-write": len(missing) if converged else 0,
+        "phantom-value": len({element for element in shown if element >= len(kinds)}),
+        "failed-write-visible": len({e for e in shown if e < len(kinds) and kinds[e] == "fail"}),
+        "duplicate-write": len({e for e in shown if shown.count(e) > 1}) if listed else 0,
+    }
+    assert finding.counts == {kind: number for kind, number in expected.items() if number}
+    assert finding.metrics["unknown"] == (0 if converged else len(missing))
+    assert finding.metrics["kept"] == kinds.count("ok") - len(missing)
+
+
+GROUP = ("{g1}:a", "{g1}:b", "{g1}:c")
+
+
+@given(st.lists(st.integers(0, 4), min_size=3, max_size=3), st.integers(1, 4))
+def test_a_read_is_torn_unless_one_write_explains_all_of_it(picked: list[int], writes: int) -> None:
+    script = Script()
+    for number in range(1, writes + 1):
+        script.add("mset", "{g1}", dict.fromkeys(GROUP, number))
+    returned = {key: pick or None for key, pick in zip(GROUP, picked, strict=True)}
+    script.add("mget", "{g1}", dict.fromkeys(GROUP), result=returned)
+    counts = check_multikey(script.history()).counts
+    if max(picked) > writes:
+        assert counts == {"phantom-value": 1}
+    else:
+        assert counts == ({"torn-read": 1} if len(set(picked)) > 1 else {})
+
+
+def test_a_group_that_some_write_covers_in_part_is_not_judged() -> None:
+    script = Script()
+    script.add("mset", "{g1}", dict.fromkeys(GROUP, 1))
+    script.add("mset", "{g1}", {GROUP[0]: 2})
+    script.add("mget", "{g1}", dict.fromkeys(GROUP), result={GROUP[0]: 2, GROUP[1]: 1, GROUP[2]: 1})
+    finding = check_multikey(script.history())
+    assert finding.counts == {}
+    assert finding.reason == "not every mset writes the whole group, so its reads cannot be judged: {g1}"
+
+
+def test_lost_writes_that_a_replica_had_acknowledged_are_told_apart() -> None:
+    script = Script()
+    script.add("add", "s3", 1, acked=1)
+    script.add("add", "s3", 2, acked=0)
+    script.add("add", "s3", 3)
+    script.add("read", "s3", None, result=[9], final=True)
+    finding = check_durability(script.history())
+    assert finding.metrics["lost"] == 3
+    assert finding.metrics["lost_though_a_replica_acknowledged"] == 1
+    assert [a.measured.get("replicas_acknowledged") for a in finding.anomalies if a.kind == "lost-write"] == [
+        1,
+        0,
+        None,
+    ]

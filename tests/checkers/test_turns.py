@@ -1,0 +1,124 @@
+"""Split ownership and availability against plain loops."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from checkers.availability import check_availability
+from checkers.context import OBSERVER_LAG_NS, Timeline
+from checkers.history import Event, History, from_events
+from checkers.slots import check_slots
+
+MS = 1_000_000
+STEP = OBSERVER_LAG_NS * 2
+"""Acquisitions lie far enough apart that the observer's lag joins no two of them."""
+
+Answer = tuple[int, int, str]
+"""Start, end and node of an answered write, in steps."""
+
+answers = st.lists(
+    st.tuples(st.integers(0, 12), st.integers(1, 4), st.sampled_from(["n1", "n2"])).map(
+        lambda t: (t[0], t[0] + t[1], t[2])
+    ),
+    max_size=8,
+)
+handovers = st.lists(st.tuples(st.integers(0, 14), st.sampled_from(["n1", "n2"])), max_size=3)
+
+
+def history(ops: list[Answer], moves: list[tuple[int, str]]) -> History:
+    view = {"node": "n3", "state": "up", "role": "primary", "primary": None, "epoch": 1, "slots": []}
+    events = [Event("info", "view", "observer", time=-1, value=view)]
+    for number, (start, end, node) in enumerate(ops):
+        events.append(Event("invoke", "write", number, time=start * STEP, key="k3", value=number))
+        events.append(Event("ok", "write", number, time=end * STEP, key="k3", value=number, node=node))
+    for time, node in moves:
+        step = {"fault": 0, "phase": "step", "step": "handover", "slots": [[0, 16383]], "from": "n9", "to": node}
+        events.append(Event("info", "migrate", "nemesis", time=time * STEP + STEP // 4, value=step))
+    return from_events(events)
+
+
+def naive(ops: list[Answer], moves: list[tuple[int, str]]) -> bool:
+    for a in ops:
+        for b in ops:
+            for c in ops:
+                if a[2] == c[2] != b[2] and a[1] < b[0] and b[1] < c[0]:
+                    times = [time + 0.25 for time, node in moves if node == a[2]]
+                    if not any(b[0] <= time <= c[1] + 0.5 for time in times):
+                        return True
+    return False
+
+
+@settings(max_examples=300, deadline=None)
+@given(answers, handovers)
+def test_split_ownership_is_that_of_the_triple_loop(ops: list[Answer], moves: list[tuple[int, str]]) -> None:
+    found = check_slots(history(ops, moves))
+    assert ("split-ownership" in found.counts) == naive(ops, moves)
+
+
+def test_answers_to_asking_are_no_ownership() -> None:
+    run = history([(0, 1, "n1"), (2, 3, "n2"), (4, 5, "n1")], [])
+    assert check_slots(run).counts == {"split-ownership": 1}
+    run.operations.details[1] = {"asking": True}
+    assert check_slots(run).counts == {}
+
+
+def test_without_an_observer_nothing_is_claimed() -> None:
+    run = history([(0, 1, "n1"), (2, 3, "n2"), (4, 5, "n1")], [])
+    run.context.clear()
+    finding = check_slots(run)
+    assert finding.counts == {}
+    assert "no observer" in str(finding.reason)
+
+
+writes = st.lists(
+    st.tuples(st.integers(0, 3000), st.integers(1, 400), st.sampled_from(["ok", "ok", "fail", "info"])), max_size=12
+)
+
+
+def naive_longest(ops: list[tuple[int, int, str]]) -> float:
+    """Walk through the run millisecond by millisecond: since when has a write been waiting?"""
+    first, last = Timeline.of(load(ops)).load
+    successes = sorted(start + length for start, length, kind in ops if kind == "ok")
+    edges = [first // MS, *successes, last // MS]
+    longest = 0
+    for before, after in pairwise(edges):
+        for time in range(before, after):
+            pending = any(start <= before < start + length and kind != "info" for start, length, kind in ops)
+            if (time == before and pending) or any(start == time > before for start, _, _ in ops):
+                longest = max(longest, after - time)
+                break
+    return float(longest)
+
+
+def load(ops: list[tuple[int, int, str]]) -> History:
+    events = []
+    for number, (start, length, kind) in enumerate(ops):
+        events.append(Event("invoke", "add", number, time=start * MS, key="s3", value=number))
+        events.append(Event(kind, "add", number, time=(start + length) * MS, key="s3", value=number, error="OOM no"))
+    return from_events(events)
+
+
+@settings(max_examples=60, deadline=None)
+@given(writes)
+def test_the_longest_window_is_that_of_walking_through(ops: list[tuple[int, int, str]]) -> None:
+    assert check_availability(load(ops)).metrics["longest_ms"] == naive_longest(ops)
+
+
+def test_a_client_with_nothing_to_do_makes_no_window() -> None:
+    metrics = check_availability(load([(0, 1, "ok"), (2000, 1, "ok")])).metrics
+    assert metrics["longest_ms"] == 1.0
+    assert metrics["windows"] == []
+
+
+def test_windows_are_told_by_range_with_their_errors() -> None:
+    run = load([(0, 1, "ok"), (10, 5, "fail"), (500, 1, "ok"), (501, 5, "info")])
+    run.header["slots"] = [[0, 8191, "n1"], [8192, 16383, "n2"]]
+    metrics = check_availability(run).metrics
+    assert metrics["windows"] == [{"range": "0-8191", "start_ms": 10.0, "end_ms": 501.0}]
+    assert metrics["by_range"]["8192-16383"] == {"writes": 0, "longest_ms": 0.0, "total_ms": 0.0, "windows": 0}
+    assert metrics["errors"] == {"OOM": 2}
+    assert np.isclose(metrics["operations_per_second"], 2 / 0.501, atol=0.1)
