@@ -4,7 +4,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from planting import PLANTS
+from plants import PLANTS
 from tiny_store import TinyStore
 
 from checkers import Verdict, check
