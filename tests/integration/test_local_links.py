@@ -87,6 +87,8 @@ def isolate_a_primary_with_a_client(isolation):
         assert topology.converge(deployment, 100) is not None
         for handle in handles:
             deployment.heal(handle)
+        c0.close()
+        c1.close()
         assert topology.converge(deployment, 20_000) is None
         assert View.fetch(deployment, "n1").owner(slot) == "n4"
         assert deployment.call("n4", "GET", "k2") == b"before"
@@ -115,6 +117,7 @@ def cut_only_the_bus(isolation):
         assert _reaches(c0, "n1")
         _took_over(deployment, "n4")
         assert _reaches(c0, "n1")
+        c0.close()
         deployment.heal_all()
         assert topology.converge(deployment, 20_000) is None
 
@@ -154,6 +157,21 @@ def cut_a_client_from_a_node(isolation):
         assert not _reaches(c0, "n1"), "one of two cuts is left"
         deployment.heal(both[1])
         deployment.wait("the client gets through", lambda: _reaches(c0, "n1"))
+
+
+def write_into_a_cut(isolation):
+    """What a client sent before and after its connection was cut, and gave up; what is left when all is at rest."""
+    with cluster(1, 0, isolation=isolation) as (deployment, topology):
+        with client(deployment, 0) as old, client(deployment, 1) as new:
+            old.call("n1", "PING")
+            handle = deployment.cut(["c0", "c1"], ["n1"])
+            for control, key in ((old, "sent on an open connection"), (new, "sent on a new connection")):
+                with pytest.raises(Unreachable):
+                    control.call("n1", "SET", key, 1, timeout_ms=BRIEFLY_MS)
+        assert deployment.call("n1", "DBSIZE") == 0
+        deployment.heal(handle)
+        assert topology.converge(deployment, 60_000) is None
+        return topology.holds(deployment, ["*"])["n1"]
 
 
 def migrate_keys(isolation):
@@ -207,3 +225,8 @@ def test_cuts_between_a_client_and_a_node_add_up(way):
 @WAYS
 def test_migrate_which_binds_no_address_is_cut_too_and_works_without_a_cut(way):
     _run(way, migrate_keys)
+
+
+@WAYS
+def test_the_end_of_a_run_waits_for_what_a_network_would_still_deliver(way):
+    assert _run(way, write_into_a_cut) == ["sent on an open connection"]
