@@ -118,6 +118,8 @@ def _judge(claim: Claim, findings: Mapping[str, Finding]) -> ClaimResult:
     for finding in concerned:
         if finding.verdict is Verdict.UNKNOWN:
             return ClaimResult(str(claim), None, shown, f"{finding.checker}: {finding.reason}")
+        if undecided := finding.metrics.get("undecided"):  # of a finding that proved something, but not everything
+            return ClaimResult(str(claim), None, shown, f"{finding.checker}: {undecided}")
     checked = any(finding.metrics.get("checked") for finding in concerned)
     return ClaimResult(str(claim), True, shown, None if checked else "nothing to check")
 

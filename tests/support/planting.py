@@ -1,184 +1,240 @@
-"""One anomaly of each kind, planted into the events of a healthy run: what a checker must then find, and nothing else.
+"""Plants one anomaly of a kind into the recorded history of a healthy run, so that its checker can be seen to find it.
 
-A plant changes as little as it can: what one reply said, which node it came from, what a node believed at the end.
+Each planter takes the events of a history (see `read`) and changes the least that makes the anomaly. It returns
+whether the history had what it takes: a run without lists has no list to duplicate an element of.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from checkers.history import Event
+from checkers.history import Event, History, from_events
 
-OWNER = 1_000_000
-
-Plant = Callable[[list[Event]], None]
+OWNER_READER = 1_000_000
 
 
-def read_events(path: Path) -> tuple[dict[str, Any], list[Event]]:
-    """Header and events of a history file."""
+class Done(NamedTuple):
+    """An operation that completed: its invocation and its completion."""
+
+    invoke: Event
+    end: Event
+
+    def precedes(self, other: Done) -> bool:
+        return self.end.time < other.invoke.time
+
+
+class Recording:
+    """The events of a recorded history, to be changed in place."""
+
+    def __init__(self, header: dict[str, Any], events: list[Event]) -> None:
+        self.header = header
+        self.events = events
+
+    def copy(self) -> Recording:
+        return Recording(self.header, copy.deepcopy(self.events))
+
+    def history(self) -> History:
+        return from_events(self.events, self.header)
+
+    def done(self, f: str, type_: str = "ok", final: bool = False, prefix: str = "") -> Iterator[Done]:
+        """Operations of function `f` that ended so, in order of their ends, on keys that begin with `prefix`."""
+        open_: dict[int, Event] = {}
+        for event in self.events:
+            if not isinstance(event.process, int):
+                continue
+            if event.type == "invoke":
+                open_[event.process] = event
+            else:
+                invoke = open_.pop(event.process)
+                if (event.f, event.type, event.final) == (f, type_, final) and (event.key or "").startswith(prefix):
+                    yield Done(invoke, event)
+
+    def finals(self, f: str, key: str) -> list[Event]:
+        """Every final answer about a key, from whomever."""
+        return [
+            event for event in self.events if event.final and event.type == "ok" and (event.f, event.key) == (f, key)
+        ]
+
+    def context(self, f: str) -> list[Event]:
+        return [event for event in self.events if event.f == f and not isinstance(event.process, int)]
+
+
+def read(path: Path) -> Recording:
+    """Read a history file whole."""
     header, *lines = path.read_bytes().splitlines()
-    return msgspec.json.decode(header), [msgspec.json.decode(line, type=Event) for line in lines]
+    return Recording(msgspec.json.decode(header), [msgspec.json.decode(line, type=Event) for line in lines])
 
 
-def answered(events: list[Event], f: str, final: bool = False) -> Iterator[tuple[Event, Event]]:
-    """Invocation and completion of the answered operations of a function; the final reads are those from owners."""
-    open_: dict[Any, Event] = {}
-    for event in sorted(events, key=lambda event: event.time or 0):
-        if event.type == "invoke":
-            open_[event.process] = event
-        elif isinstance(event.process, int) and event.process in open_:
-            invoke = open_.pop(event.process)
-            mine = event.process == OWNER if final else event.process < OWNER
-            if event.type == "ok" and event.f == f and mine and invoke.via is None and not event.asking:
-                yield invoke, event
+def lost_write(recording: Recording) -> bool:
+    for add in recording.done("add", prefix="s"):
+        for final in recording.finals("read", add.end.key):
+            final.value = [element for element in final.value if element != add.end.value]
+        return True
+    return False
 
 
-def written_to(events: list[Event], key: str | None) -> list[tuple[Event, Event]]:
-    """The answered writes to a register, by start."""
-    return [pair for pair in answered(events, "write") if pair[0].key == key]
+def duplicate_write(recording: Recording) -> bool:
+    for read_ in recording.done("txn", final=True, prefix="l"):
+        _, key, elements = read_.end.value[0]
+        if read_.end.process == OWNER_READER and elements:
+            read_.end.value = [["r", key, [*elements, elements[0]]]]
+            return True
+    return False
 
 
-def _final_register(events: list[Event]) -> Event:
-    """The final read of the register with the most writes."""
-    finals = {e.key: e for _, e in answered(events, "read", True) if type(e.value) is int and written_to(events, e.key)}
-    return finals[max(finals, key=lambda key: len(written_to(events, key)))]
+def phantom_value(recording: Recording) -> bool:
+    for read_ in recording.done("read", prefix="k"):
+        read_.end.value = 999_999_999_999
+        return True
+    return False
 
 
-def _final_list(events: list[Event]) -> Event:
-    finals = [e for _, e in answered(events, "txn", True) if e.value[0][2]]
-    return max(finals, key=lambda event: len(event.value[0][2]))
+def failed_write_visible(recording: Recording) -> bool:
+    seen = {read_.end.value for read_ in recording.done("read", prefix="k")}
+    for write in recording.done("write", prefix="k"):
+        if write.end.value in seen:
+            write.end.type, write.end.error = "fail", "CLUSTERDOWN"
+            return True
+    return False
 
 
-def lost_element(events: list[Event]) -> None:
-    final = max((e for _, e in answered(events, "read", True) if isinstance(e.value, list)), key=lambda e: len(e.value))
-    _everywhere(events, final, final.value[:-1])
+def stale_read(recording: Recording) -> bool:
+    return _make_stale(recording) is not None
 
 
-def lost_register(events: list[Event]) -> None:
-    final = _final_register(events)
-    _everywhere(events, final, written_to(events, final.key)[0][0].value)
+def _make_stale(recording: Recording) -> Done | None:
+    """Make a read return the last value but one of the writes that ended before it began."""
+    writes: dict[str, list[Done]] = {}
+    for write in recording.done("write", prefix="k"):
+        writes.setdefault(write.end.key, []).append(write)
+    for read_ in recording.done("read", prefix="k"):
+        before = [write for write in writes.get(read_.end.key, []) if write.precedes(read_)]
+        for older, newer in zip(before, before[1:], strict=False):
+            if older.precedes(newer):
+                read_.end.value = older.end.value
+                return read_
+    return None
 
 
-def duplicate(events: list[Event]) -> None:
-    final = _final_list(events)
-    key, elements = final.value[0][1:]
-    _everywhere(events, final, [["r", key, [*elements, elements[0]]]])
+def rolled_back_read(recording: Recording) -> bool:
+    """Roll one key back to its last write but one: that is what every later read and the final ones return."""
+    writes: dict[str, list[Done]] = {}
+    for write in recording.done("write", prefix="k"):
+        writes.setdefault(write.end.key, []).append(write)
+    for key, (*_, older, newest) in ((key, found) for key, found in writes.items() if len(found) > 2):
+        after = [
+            read_ for read_ in recording.done("read", prefix=key) if read_.end.key == key and newest.precedes(read_)
+        ]
+        clear = older.precedes(newest) and all(write.precedes(newest) for write in writes[key][:-1])
+        if clear and after:
+            saw = [read_ for read_ in recording.done("read", prefix=key) if read_.end.value == newest.end.value]
+            for read_ in saw:
+                read_.end.value = older.end.value
+            for final in recording.finals("read", key):
+                final.value = older.end.value
+            return True
+    return False
 
 
-def phantom(events: list[Event]) -> None:
-    _everywhere(events, _final_register(events), 987_654_321_987)
+def torn_read(recording: Recording) -> bool:
+    others = {}
+    for write in recording.done("mset"):
+        others.setdefault(write.end.key, []).append(write.end.value)
+    for read_ in recording.done("mget"):
+        for value in others.get(read_.end.key, []):
+            name = next(iter(value))
+            if read_.end.value.get(name) not in (None, value[name]):
+                read_.end.value = {**read_.end.value, name: value[name]}
+                return True
+    return False
 
 
-def failed_write_visible(events: list[Event]) -> None:
-    final = _final_register(events)
-    written = next(done for invoke, done in written_to(events, final.key) if invoke.value == final.value)
-    written.type, written.error = "fail", "OOM command not allowed when used memory > 'maxmemory'."
+def cross_slot_accepted(recording: Recording) -> bool:
+    for f in ("mset", "mget"):
+        for refused in recording.done(f, "fail"):
+            if refused.invoke.via == "cross-slot":
+                refused.end.type, refused.end.error = "ok", None
+                return True
+    return False
 
 
-def replica_divergence(events: list[Event]) -> None:
-    final = _final_register(events)
-    _completion(events, final.key, OWNER + 1).value = None
+def split_ownership(recording: Recording) -> bool:
+    last: dict[str, list[Done]] = {}
+    for write in recording.done("write", prefix="k"):
+        chain = last.setdefault(write.end.key, [])
+        if not chain or chain[-1].precedes(write):
+            chain.append(write)
+        if len(chain) == 3 and len({one.end.node for one in chain}) == 1:
+            chain[1].end.node = next(node for node in recording.header["slots"] if node[2] != chain[0].end.node)[2]
+            return True
+    return False
 
 
-def torn(events: list[Event]) -> None:
-    first, last = min(_groups(events), key=len), max(_groups(events), key=len)
-    assert first != last
-    read = next(done for _, done in answered(events, "mget") if done.key == last[0] and None not in done.value.values())
-    other = next(done for _, done in answered(events, "mset") if done.key == last[0] and done.value != read.value)
-    name = next(iter(read.value))
-    read.value = {**read.value, name: other.value[name]}
+def _walks(recording: Recording) -> list[Done]:
+    """Final reads that started at some node and were redirected."""
+    return [one for one in recording.done("read", final=True, prefix="k") if (one.invoke.via or "").startswith("from:")]
 
 
-def _groups(events: list[Event]) -> list[tuple[Any, ...]]:
-    """For each group its tag and its msets' values."""
-    groups: dict[Any, list[Any]] = {None: []}
-    for _, done in answered(events, "mset"):
-        groups.setdefault(done.key, []).append(done.value)
-    return [(key, *values) for key, values in groups.items()]
+def stranded_key(recording: Recording) -> bool:
+    held = {key for event in recording.context("holds") for key in event.value["keys"]}
+    reached = {one.end.key for one in _walks(recording) if one.end.key in held}
+    if not reached:
+        return False
+    key = min(reached)
+    for event in recording.finals("read", key):
+        event.value = None
+    return True
 
 
-def cross_slot(events: list[Event]) -> None:
-    end = max(event.time or 0 for event in events)
-    value = {"{x0}:a": 1, "{x1}:a": 1}
-    for time, kind in ((end + 1, "invoke"), (end + 2, "ok")):
-        via = "cross-slot" if kind == "invoke" else None
-        events.append(Event(kind, "mset", 999_999, time=time, key="{x0}", value=value, node="n1", via=via))
+def redirect_loop(recording: Recording) -> bool:
+    for walk in _walks(recording):
+        walk.end.type, walk.end.error = "fail", "redirect-loop: n1 -> n2 -> n1"
+        return True
+    return False
 
 
-def split(events: list[Event]) -> None:
-    key = max({e.key for _, e in answered(events, "write")}, key=lambda key: len(written_to(events, key)))
-    writes = [done for _, done in written_to(events, key)]
-    middle = writes[len(writes) // 2]
-    middle.node = "n1" if middle.node != "n1" else "n2"
+def uncovered_slot(recording: Recording) -> bool:
+    for map_ in recording.context("map"):
+        map_.value["slots"] = map_.value["slots"][1:]
+    return bool(recording.context("map"))
 
 
-def stranded(events: list[Event]) -> None:
-    final = _final_register(events)
-    for event in events:
-        if event.key == final.key and event.process is not None and _walks(event) and event.type == "ok":
-            event.value = None
+def map_disagreement(recording: Recording) -> bool:
+    for map_ in recording.context("map"):
+        (first, last, _), other, *rest = map_.value["slots"]
+        map_.value["slots"] = [[first, last, other[2]], other, *rest]
+        return True
+    return False
 
 
-def loop(events: list[Event]) -> None:
-    final = _final_register(events)
-    walk = next(e for e in events if e.key == final.key and _walks(e) and e.type == "ok")
-    walk.type, walk.value, walk.node, walk.error = "fail", None, None, "redirect-loop: n1 -> n2 -> n1"
+def replica_divergence(recording: Recording) -> bool:
+    for read_ in recording.done("read", final=True, prefix="k"):
+        if read_.invoke.via == "replica" and read_.end.value is not None:
+            read_.end.value -= 1
+            return True
+    return False
 
 
-def disagreement(events: list[Event]) -> None:
-    belief = next(e for e in events if e.f == "map" and e.value["node"] != e.value["slots"][0][2])
-    first, last, owner = belief.value["slots"][0]
-    others = [entry[2] for entry in belief.value["slots"] if entry[2] != owner]
-    belief.value = {**belief.value, "slots": [[first, last, others[0]], *belief.value["slots"][1:]]}
-
-
-def uncovered(events: list[Event]) -> None:
-    for event in events:
-        if event.f == "map":
-            first, last, owner = sorted(event.value["slots"])[0]
-            event.value = {**event.value, "slots": [[first + 1, last, owner], *sorted(event.value["slots"])[1:]]}
-
-
-def stale(events: list[Event]) -> None:
-    final = _final_register(events)
-    reads = [done for _, done in answered(events, "read") if done.key == final.key]
-    reads[-1].value = written_to(events, final.key)[0][0].value
-
-
-def _walks(event: Event) -> bool:
-    return isinstance(event.process, int) and event.process >= OWNER + 100
-
-
-def _completion(events: list[Event], key: str | None, process: int) -> Event:
-    return next(e for e in events if e.key == key and e.process == process and e.type == "ok")
-
-
-def _everywhere(events: list[Event], final: Event, value: Any) -> None:
-    """Change what all final reads of an object returned, so that replicas and walks tell the same story."""
-    for event in events:
-        if event.final and event.type == "ok" and event.key == final.key:
-            event.value = value
-
-
-PLANTS: dict[str, tuple[str, str, Plant]] = {
-    "lost element": ("durability", "lost-write", lost_element),
-    "lost register": ("durability", "lost-write", lost_register),
-    "duplicate": ("durability", "duplicate-write", duplicate),
-    "phantom": ("durability", "phantom-value", phantom),
-    "failed write visible": ("durability", "failed-write-visible", failed_write_visible),
-    "replica divergence": ("durability", "replica-divergence", replica_divergence),
-    "torn": ("multikey", "torn-read", torn),
-    "cross-slot": ("multikey", "cross-slot-accepted", cross_slot),
-    "split": ("slots", "split-ownership", split),
-    "stranded": ("slots", "stranded-key", stranded),
-    "loop": ("slots", "redirect-loop", loop),
-    "disagreement": ("slots", "map-disagreement", disagreement),
-    "uncovered": ("slots", "uncovered-slot", uncovered),
-    "stale": ("staleness", "stale-read", stale),
-    "stale, seen by linearizability": ("linearizability", "non-linearizable", stale),
+PLANTERS: dict[str, Callable[[Recording], bool]] = {
+    "lost-write": lost_write,
+    "duplicate-write": duplicate_write,
+    "phantom-value": phantom_value,
+    "failed-write-visible": failed_write_visible,
+    "stale-read": stale_read,
+    "non-linearizable": stale_read,
+    "rolled-back-read": rolled_back_read,
+    "torn-read": torn_read,
+    "cross-slot-accepted": cross_slot_accepted,
+    "split-ownership": split_ownership,
+    "stranded-key": stranded_key,
+    "redirect-loop": redirect_loop,
+    "uncovered-slot": uncovered_slot,
+    "map-disagreement": map_disagreement,
+    "replica-divergence": replica_divergence,
 }
-"""By name: the checker that must find it, the kind it must give, and how it is planted."""
+"""By kind of anomaly; each returns whether it could plant one."""
