@@ -26,9 +26,9 @@ from rich.table import Table
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
-import synthetic
+import synthetic  # noqa: E402
 
-from checkers import CHECKERS, load
+from checkers import CHECKERS, load  # noqa: E402
 
 READING = "reading"
 Figures = dict[str, Any]

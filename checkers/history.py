@@ -275,20 +275,31 @@ class _Table:
 
     def add(self, events: list[Event]) -> None:
         """Append events in the order of their lines."""
-        if None in map(attrgetter("time"), events) or None in map(attrgetter("index"), events):
-            for position, event in enumerate(events, self.seen):
-                event.time = position if event.time is None else event.time
-                event.index = position if event.index is None else event.index
+        try:
+            place = [np.fromiter(map(attrgetter(name), events), np.int64, len(events)) for name in ("time", "index")]
+        except TypeError:  # NumPy's word for a None among the numbers; asking for it each time costs more
+            self._number(events)
+            self.add(events)
+            return
         self.seen += len(events)
         if set(map(type, map(attrgetter("process"), events))) != {int}:
-            self.context += [event for event in events if not isinstance(event.process, int)]
-            events = [event for event in events if isinstance(event.process, int)]
-        for name in ("time", "index", "process"):
-            self._extend(name, np.fromiter(map(attrgetter(name), events), np.int64, len(events)))
+            clients = np.fromiter((isinstance(event.process, int) for event in events), np.bool_, len(events))
+            self.context += compress(events, (~clients).tolist())
+            events = list(compress(events, clients.tolist()))
+            place = [column[clients] for column in place]
+        self._extend("time", place[0])
+        self._extend("index", place[1])
+        self._extend("process", np.fromiter(map(attrgetter("process"), events), np.int64, len(events)))
         opens = [event.type == "invoke" for event in events]
         self._extend("opens", np.array(opens, np.bool_))
         self._add_invocations(list(compress(events, opens)))
         self._add_completions(list(compress(events, map(not_, opens))))
+
+    def _number(self, events: list[Event]) -> None:
+        """Where a line gives no time or index, its place among the lines is both."""
+        for position, event in enumerate(events, self.seen):
+            event.time = position if event.time is None else event.time
+            event.index = position if event.index is None else event.index
 
     def _extend(self, name: str, column: NDArray[Any]) -> None:
         self.columns.setdefault(name, []).append(column)

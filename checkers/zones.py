@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,9 @@ def prepare(history: History, *, second_hand: bool, initial: Any = None) -> Regi
     operations = history.operations
     undecided: dict[str, str] = {}
     rows, left_out = _relevant(operations, second_hand, undecided)
-    values = np.fromiter(operations.value, object, len(operations))[rows]
+    values = operations.value
+    if len(rows) < len(operations):
+        values = list(map(values.__getitem__, rows.tolist()))
     if {list, dict} & set(map(type, values)):
         rows, values = _plain(operations, rows, values)
     code = _codes(values, initial)
@@ -200,23 +203,23 @@ def _relevant(operations: Operations, second_hand: bool, undecided: dict[str, st
     return np.flatnonzero(kept), len(strangers)
 
 
-def _plain(operations: Operations, rows: Ints, values: NDArray[Any]) -> tuple[Ints, NDArray[Any]]:
+def _plain(operations: Operations, rows: Ints, values: list[Any]) -> tuple[Ints, list[Any]]:
     """Without the keys of which a value is a list or a table: those are no registers."""
     nested = np.fromiter((isinstance(value, (list, dict)) for value in values), np.bool_, len(values))
     kept = ~np.isin(operations.key[rows], operations.key[rows[nested]])
-    return rows[kept], values[kept]
+    return rows[kept], list(compress(values, kept.tolist()))
 
 
-def _codes(values: NDArray[Any], initial: Any) -> Ints:
+def _codes(values: list[Any], initial: Any) -> Ints:
     """A number for each distinct value, 0 for the initial one, all others from 1."""
     if initial is None and set(map(type, values)) <= {int, type(None)}:
-        # The usual case, several times faster: let NumPy convert the integers, with a stand-in for null.
-        written = values != np.array(None)
+        # The usual case, several times faster: NumPy converts null to NaN, and integers exactly up to 2**53.
         with suppress(OverflowError):
-            numbers = np.where(written, values, 0).astype(np.int64)
-            low, high = int(numbers.min(initial=0)), int(numbers.max(initial=0))
-            if high - low < _LARGEST:
-                return np.where(written, numbers - low + 1, 0)
+            numbers = np.array(values, np.float64)
+            written = ~np.isnan(numbers)
+            low, high = numbers.min(initial=0, where=written), numbers.max(initial=0, where=written)
+            if -(2**53) < low <= high < 2**53:
+                return np.where(written, numbers - low + 1, 0).astype(np.int64)
     names = {value: place for place, value in enumerate(dict.fromkeys([initial, *values]))}
     return np.fromiter(map(names.__getitem__, values), np.int64, len(values))
 
@@ -235,7 +238,7 @@ def _sorted(number: Ints, code: Ints) -> tuple[Ints, Ints]:
     if not len(code):
         return np.empty(0, np.int64), np.zeros(1, np.int64)
     name = packed(number, code)
-    order = np.argsort(name)
+    order = np.argsort(name, kind="stable")
     change = np.flatnonzero(np.diff(name[order])) + 1
     return order, np.concatenate(([0], change, [len(name)]))
 
