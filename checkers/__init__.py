@@ -19,6 +19,7 @@ from checkers.multikey import check_multikey
 from checkers.sessions import check_sessions
 from checkers.slots import check_slots
 from checkers.staleness import check_staleness
+from checkers.transactions import check_transactions
 
 __all__ = ["CHECKERS", "Anomaly", "Checker", "Finding", "History", "Verdict", "check", "load", "merge"]
 
@@ -30,6 +31,7 @@ CHECKERS: dict[str, Checker] = {
     "multikey": check_multikey,
     "slots": check_slots,
     "availability": check_availability,
+    "transactions": check_transactions,
 }
 """Every checker by name, as findings and claims call it."""
 

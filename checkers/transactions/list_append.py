@@ -182,6 +182,9 @@ def _depend_on_unseen(
     unseen[lists.writer[lists.writer >= 0]] = False
     author, key = runs
     final = np.diff(key, append=-1) != 0
+    newest = never(len(lists.transactions.keys))
+    newest[key[final]] = author[final]
+    unseen &= newest[writes.key] != writes.txn  # the rest of a version of which the begin was seen
     dependencies.fan(
         sources=np.concatenate((readers[0], author[final])),
         kinds=np.concatenate((np.full(len(readers[0]), RW), np.full(np.count_nonzero(final), WW))).astype(np.uint8),

@@ -1,0 +1,359 @@
+"""One small history for each kind of anomaly, and what must be said of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from transaction_histories import Txn, Value, history, in_turn, together
+
+from checkers.finding import Verdict
+from checkers.history import Event, HistoryError, from_events
+from checkers.transactions import RULES_OUT, check_transactions
+
+
+def a(key: str, element: Any) -> list[Any]:
+    return ["append", key, element]
+
+
+def r(key: str, value: Any) -> list[Any]:
+    return ["r", key, value]
+
+
+def w(key: str, value: Any) -> list[Any]:
+    return ["w", key, value]
+
+
+def failed(number: int, txns: list[Txn]) -> list[Txn]:
+    txns[number].type = "fail"
+    return txns
+
+
+def by_one(*values: Value) -> list[Txn]:
+    """One client, one transaction after the other with no time between them (equal times are concurrent)."""
+    return [Txn(0, 10 * number, 10 * number + 10, value) for number, value in enumerate(values)]
+
+
+GOLDEN: list[tuple[str, list[Txn], dict[str, int], list[int]]] = [
+    (
+        "G0: x says T0 before T1, y says T1 before T0",
+        together([a("x", 1), a("y", 1)], [a("x", 2), a("y", 2)], [r("x", [1, 2])], [r("y", [2, 1])]),
+        {"G0": 1},
+        [0, 1],
+    ),
+    (
+        "G0-process: a client's second append stands before its first",
+        [*by_one([a("x", 1)], [a("x", 2)]), Txn(9, 0, 100, [r("x", [2, 1])])],
+        {"G0-process": 1},
+        [0, 1],
+    ),
+    (
+        "G0-realtime: an append that began after another had ended stands before it",
+        [*in_turn([a("x", 1)], [a("x", 2)]), Txn(9, 0, 100, [r("x", [2, 1])])],
+        {"G0-realtime": 1},
+        [0, 1],
+    ),
+    ("G1a: a failed append is read", failed(0, together([a("x", 1)], [r("x", [1])])), {"G1a": 1}, [1, 0]),
+    ("G1a of a register", failed(0, together([w("x", 1)], [r("x", 1)])), {"G1a": 1}, [1, 0]),
+    ("G1b: a list read between two appends", together([a("x", 1), a("x", 2)], [r("x", [1])]), {"G1b": 1}, [1, 0]),
+    ("G1b of a register", together([w("x", 1), w("x", 2)], [r("x", 1)]), {"G1b": 1}, [1, 0]),
+    (
+        "G1c: each saw what the other did",
+        together([a("x", 1), r("y", [2])], [a("y", 2), r("x", [1])]),
+        {"G1c": 1},
+        [0, 1],
+    ),
+    ("G1c of registers", together([w("x", 1), r("y", 2)], [w("y", 2), r("x", 1)]), {"G1c": 1}, [0, 1]),
+    (
+        "G1c of three",
+        together([a("x", 1), r("z", [3])], [a("y", 2), r("x", [1])], [a("z", 3), r("y", [2])]),
+        {"G1c": 1},
+        [0, 1, 2],
+    ),
+    (
+        "G1c-process: a client read what it appended only afterwards",
+        by_one([r("x", [1])], [a("x", 1)]),
+        {"G1c-process": 1},
+        [0, 1],
+    ),
+    (
+        "G1c-realtime: a read of an append that began later",
+        in_turn([r("x", [1])], [a("x", 1)]),
+        {"G1c-realtime": 1},
+        [0, 1],
+    ),
+    (
+        "G-single: T1 saw y as T0 left it, but not x",
+        together([a("x", 1), a("y", 2)], [r("x", []), r("y", [2])], [r("x", [1])]),
+        {"G-single": 1},
+        [0, 1],
+    ),
+    (
+        "G-single of registers",
+        together([w("x", 1), w("y", 2)], [r("x", None), r("y", 2)]),
+        {"G-single": 1},
+        [0, 1],
+    ),
+    (
+        "G-single of registers: who replaces what it read comes after all who read it",
+        together([w("x", 1)], [r("x", 1), w("x", 2), w("y", 3)], [r("x", 1), r("y", 3)]),
+        {"G-single": 1},
+        [1, 2],
+    ),
+    (
+        "G-single-process: a client does not read its own append",
+        [*by_one([a("x", 1)], [r("x", [])]), Txn(9, 0, 100, [r("x", [1])])],
+        {"G-single-process": 1},
+        [0, 1],
+    ),
+    (
+        "G-single-realtime: a stale read",
+        [*in_turn([a("x", 1)], [r("x", [])]), Txn(9, 0, 100, [r("x", [1])])],
+        {"G-single-realtime": 1},
+        [0, 1],
+    ),
+    (
+        "G-single-realtime: an append that returned is in no list afterwards",
+        in_turn([a("x", 1)], [a("x", 2), a("y", 9)], [r("x", [1])], [r("x", [1])]),
+        {"G-single-realtime": 1},
+        [1, 2],
+    ),
+    (
+        "G-nonadjacent: two readers saw two appends in different order (long fork)",
+        together([a("x", 1)], [a("y", 2)], [r("x", [1]), r("y", [])], [r("x", []), r("y", [2])]),
+        {"G-nonadjacent": 1},
+        [0, 1, 2, 3],
+    ),
+    (
+        "G2-item: write skew",
+        together([r("x", []), a("y", 1)], [r("y", []), a("x", 2)]),
+        {"G2-item": 1},
+        [0, 1],
+    ),
+    (
+        "G2-item of registers",
+        together([r("x", None), w("y", 1)], [r("y", None), w("x", 2)]),
+        {"G2-item": 1},
+        [0, 1],
+    ),
+    (
+        "G2-item-process: two clients each append, then do not see the other's append, and one saw more before",
+        [
+            Txn(0, 0, 100, [r("x", []), a("y", 1)]),
+            Txn(1, 0, 50, [a("x", 2)]),
+            Txn(1, 50, 100, [r("y", []), a("z", 3)]),
+        ],
+        {"G2-item-process": 1},
+        [0, 1, 2],
+    ),
+    (
+        "G2-item-realtime",
+        [
+            Txn(0, 0, 100, [r("x", []), a("y", 1)]),
+            Txn(1, 0, 40, [a("x", 2)]),
+            Txn(2, 50, 100, [r("y", []), a("z", 3)]),
+        ],
+        {"G2-item-realtime": 1},
+        [0, 1, 2],
+    ),
+    (
+        "lost-update: both read [] and appended",
+        together([r("x", []), a("x", 1)], [r("x", []), a("x", 2)], [r("x", [1, 2])]),
+        {"lost-update": 1, "G-single": 1},
+        [0, 1],
+    ),
+    (
+        "lost-update of a register",
+        together([w("x", 1)], [r("x", 1), w("x", 2)], [r("x", 1), w("x", 3)]),
+        {"lost-update": 1, "G2-item": 1},
+        [1, 2],
+    ),
+    (
+        "dirty-update: an append behind that of a failed transaction",
+        failed(0, together([a("x", 1)], [a("x", 2)], [r("x", [1, 2])])),
+        {"G1a": 1, "dirty-update": 1},
+        [0, 1, 2],
+    ),
+    (
+        "dirty-update of a register",
+        failed(0, together([w("x", 1)], [r("x", 1), w("x", 2)])),
+        {"G1a": 1, "dirty-update": 1},
+        [0, 1],
+    ),
+    ("duplicate-elements", together([a("x", 1)], [r("x", [1, 1])]), {"duplicate-elements": 1}, [0, 1]),
+    (
+        "incompatible-order: split brain",
+        together([a("x", 1)], [a("x", 2)], [r("x", [1])], [r("x", [2])]),
+        {"incompatible-order": 1},
+        [2, 3],
+    ),
+    ("internal: an own append is missing", together([a("x", 1), r("x", [])]), {"internal": 1}, [0]),
+    (
+        "internal: two reads differ",
+        together([a("x", 1)], [r("x", []), r("x", [1])]),
+        {"internal": 1, "G-single": 1},
+        [0, 1],
+    ),
+    ("internal: an own append that comes later", together([r("x", [1]), a("x", 1)]), {"internal": 1}, [0]),
+    ("internal: an own write is missing", together([w("x", 1), r("x", None)]), {"internal": 1}, [0]),
+    ("internal: an own write that comes later", together([r("x", 1), w("x", 1)]), {"internal": 1}, [0]),
+    ("garbage-read of a list", together([a("x", 1)], [r("x", [1, 7])]), {"garbage-read": 1}, [1]),
+    ("garbage-read of a list that nobody appended to", together([r("x", [7])]), {"garbage-read": 1}, [0]),
+    ("garbage-read of a register", together([w("x", 1)], [r("x", 7)]), {"garbage-read": 1}, [1]),
+]
+
+
+@pytest.mark.parametrize(("name", "txns", "counts", "operations"), GOLDEN, ids=[name for name, *_ in GOLDEN])
+def test_names_the_anomaly_and_its_transactions(
+    name: str, txns: list[Txn], counts: dict[str, int], operations: list[int]
+) -> None:
+    finding = check_transactions(history(txns))
+    assert finding.counts == counts
+    assert finding.verdict is Verdict.INVALID
+    named = {operation for anomaly in finding.anomalies for operation in anomaly.operations}
+    assert named == set(operations)
+    assert all(f"peration {operation}" in str(finding.anomalies) for operation in operations)
+
+
+def test_every_kind_has_a_golden_history() -> None:
+    rare = {"G-nonadjacent-process", "G-nonadjacent-realtime"}
+    assert {kind for _, _, counts, _ in GOLDEN for kind in counts} | rare == set(RULES_OUT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"), [("G-nonadjacent-process", 20), ("G-nonadjacent-realtime", 30)], ids=["process", "realtime"]
+)
+def test_a_long_fork_across_a_clients_transactions(kind: str, start: int) -> None:
+    process = 2 if kind.endswith("process") else 5
+    txns = [
+        Txn(0, 0, 100, [a("x", 1)]),
+        Txn(1, 0, 100, [a("y", 2)]),
+        Txn(2, 0, 20, [r("x", [1])]),
+        Txn(process, start, 100, [r("y", [])]),
+        Txn(3, 0, 100, [r("x", []), r("y", [2])]),
+    ]
+    assert check_transactions(history(txns)).counts == {kind: 1}
+
+
+VALID: list[tuple[str, list[Txn]]] = [
+    ("nothing", []),
+    ("nothing done", together([])),
+    ("lists in turn", in_turn([a("x", 1), r("x", [1])], [r("x", [1]), a("x", 2)], [r("x", [1, 2])])),
+    ("registers in turn", in_turn([w("x", 1), r("x", 1)], [r("x", 1), w("x", 2)], [r("x", 2)])),
+    ("several appends at once", together([a("x", 1), a("x", 2)], [r("x", [1, 2])], [r("x", [])])),
+    ("a failed append that nobody saw", failed(0, together([a("x", 1)], [r("x", [])]))),
+    (
+        "equal times are concurrent",
+        [Txn(0, 0, 5, [a("x", 1)]), Txn(1, 5, 9, [r("x", [])]), Txn(2, 9, 12, [r("x", [1])])],
+    ),
+    (
+        "an element that failed once and was appended again",
+        failed(0, together([a("x", 1)], [a("x", 1)], [r("x", [1])])),
+    ),
+    ("an append that nobody can have seen yet", together([r("x", []), a("x", 1)], [r("x", [])])),
+]
+
+
+@pytest.mark.parametrize(("name", "txns"), VALID, ids=[name for name, _ in VALID])
+def test_accuses_nobody_without_proof(name: str, txns: list[Txn]) -> None:
+    finding = check_transactions(history(txns))
+    assert finding.counts == {}
+    assert finding.verdict is Verdict.VALID
+
+
+def test_an_indeterminate_append_may_have_happened_and_may_not() -> None:
+    for seen in ([], [1]):
+        txns = in_turn([a("x", 1)], [r("x", seen)])
+        txns[0].type = "info"
+        assert check_transactions(history(txns)).counts == {}
+
+
+def test_an_indeterminate_transaction_that_was_seen_happened_as_a_whole() -> None:
+    txns = together([a("x", 1), a("y", 2)], [r("x", [1]), r("y", [])])
+    txns[0].type = "info"
+    assert check_transactions(history(txns)).counts == {"G-single": 1}
+
+
+def test_the_explanation_tells_what_was_read_and_appended() -> None:
+    finding = check_transactions(history(together([r("x", []), a("y", 1)], [r("y", []), a("x", 2)])))
+    (anomaly,) = finding.anomalies
+    assert "T1 read x before T2 appended 2 to it, because T1 saw [] without 2" in anomaly.explanation.replace(
+        "T2 read x before T1", "T1 read x before T2"
+    ).replace("because T2 saw [] without 2", "because T1 saw [] without 2")
+    assert "a contradiction" in anomaly.explanation
+
+
+def test_keys_and_elements_are_shown_as_they_are() -> None:
+    txns = together([a("{g0}x", "{e}")], [r("{g0}x", ["{e}", "{garbage}"])])
+    (anomaly,) = check_transactions(history(txns)).anomalies
+    assert "{g0}x as [{e}, {garbage}]" in anomaly.explanation
+    assert anomaly.key == "{g0}x"
+
+
+def test_says_what_is_ruled_out_and_what_is_not() -> None:
+    metrics = check_transactions(history(together([r("x", []), a("y", 1)], [r("y", []), a("x", 2)]))).metrics
+    assert metrics["ruled_out"] == [
+        "repeatable-read",
+        "serializable",
+        "strong-session-serializable",
+        "strict-serializable",
+    ]
+    assert "snapshot-isolation" in metrics["not_ruled_out"]
+    assert metrics["edges"] == {"ww": 0, "wr": 0, "rw": 2, "process": 0, "realtime": 0}
+    assert metrics["checked"] == 2
+    assert metrics["version_orders"] == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([[a("x", 1)], [a("x", 1)], [r("x", [1])]], "1 was appended to it twice"),
+        ([[w("x", 1)], [w("x", 1)], [r("x", 1)]], "1 was written to it twice"),
+        ([[w("x", 1)], [a("x", 2)]], "both appended to and written"),
+        ([[a("x", 1)], [r("x", "1")]], "returned no list"),
+        ([[w("x", 1)], [r("x", [1])]], "returned a list"),
+        ([[w("x", None)], [r("x", None)]], "null was written"),
+    ],
+)
+def test_a_key_that_cannot_be_decided_is_set_aside_and_the_others_are_not(values: list[Value], reason: str) -> None:
+    finding = check_transactions(history(together(*values)))
+    assert finding.verdict is Verdict.UNKNOWN
+    assert finding.reason is not None
+    assert finding.reason.startswith("key x cannot be decided")
+    assert reason in finding.metrics["undecided"]["x"]
+    more = check_transactions(history(together(*values, [a("y", 1), r("z", [2])], [a("z", 2), r("y", [1])])))
+    assert more.counts == {"G1c": 1}
+
+
+def test_completions_only_have_no_order_of_time() -> None:
+    txns = in_turn([a("x", 1)], [r("x", [])], [r("x", [1])])
+    assert check_transactions(history(txns)).counts == {"G-single-realtime": 1}
+    finding = check_transactions(history(txns, completions_only=True))
+    assert finding.counts == {}
+    assert finding.metrics["edges"]["realtime"] == finding.metrics["edges"]["process"] == 0
+
+
+def test_null_may_mean_not_seen() -> None:
+    txns = in_turn([a("x", 1)], [r("x", None)], [r("x", [1])])
+    assert check_transactions(history(txns), null_reads_unknown=True).counts == {}
+
+
+def test_reads_from_replicas_take_no_part() -> None:
+    events = [
+        Event("invoke", "txn", 0, value=[a("x", 1)]),
+        Event("ok", "txn", 0, value=[a("x", 1)]),
+        Event("invoke", "txn", 1, value=[r("x", None)], via="replica"),
+        Event("ok", "txn", 1, value=[r("x", [])]),
+        Event("invoke", "txn", 2, value=[r("x", None)]),
+        Event("ok", "txn", 2, value=[r("x", [1])]),
+    ]
+    finding = check_transactions(from_events(events))
+    assert finding.verdict is Verdict.VALID
+    assert finding.metrics["checked"] == 2
+
+
+@pytest.mark.parametrize("value", [None, 7, [["append", "x"]], [["incr", "x", 1]], [["r", ["x"], None]], [7]])
+def test_what_is_no_transaction_is_named(value: Any) -> None:
+    events = [Event("invoke", "txn", 0, 17, 0, value=value), Event("ok", "txn", 0, 18, 1, value=value)]
+    with pytest.raises(HistoryError, match="operation 17"):
+        check_transactions(from_events(events))
