@@ -77,10 +77,11 @@ def _heir(survey: Survey, target: str) -> str | None:
 
 
 def _tell_owners(system: System, survey: Survey, node: str, slots: set[int]) -> None:
-    for slot in slots:
+    view = View.fetch(system, node)
+    for slot in sorted(slots):
         owner = survey.owner(slot)
-        if owner not in (None, node):
-            set_slot(system, node, slot, "NODE", str(owner), REFUSED_MS)
+        if owner is not None and owner != view.owner(slot):
+            set_slot(system, node, slot, "NODE", owner, REFUSED_MS)
 
 
 def _close_elsewhere(system: System, survey: Survey, slot: int, ends: set[str]) -> None:

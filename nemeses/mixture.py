@@ -47,7 +47,9 @@ TABLE: dict[str, Mix] = {
     "loss": Mix(_ONE, (1_000, 4_000), {"percent": (0.1, 0.2, 0.3)}),
     "failover": Mix(("a primary",), (200, 500), {"mode": ("graceful", "graceful", "force", "takeover")}),
     "migrate": Mix(("a primary",), (200, 1_000), {"method": ("auto", "classic"), "slots": (1, 3, 8)}),
-    "migrate-crash": Mix(("a primary",), (1_000, 4_000), {"victim": ("source", "target"), "fix": (True,)}, 5_000),
+    "migrate-crash": Mix(
+        ("a primary",), (1_000, 4_000), {"victim": ("source", "target"), "slots": (2, 5), "fix": (True,)}, 5_000
+    ),
 }
 """By kind. A mixture mends the migrations that it crashed: what is left open would spoil every fault after it."""
 
