@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,7 +115,7 @@ def _make_stale(recording: Recording) -> Done | None:
         writes.setdefault(write.end.key, []).append(write)
     for read_ in recording.done("read", prefix="k"):
         before = [write for write in writes.get(read_.end.key, []) if write.precedes(read_)]
-        for older, newer in zip(before, before[1:], strict=False):
+        for older, newer in pairwise(before):
             if older.precedes(newer):
                 read_.end.value = older.end.value
                 return read_
@@ -127,14 +128,12 @@ def rolled_back_read(recording: Recording) -> bool:
     for write in recording.done("write", prefix="k"):
         writes.setdefault(write.end.key, []).append(write)
     for key, (*_, older, newest) in ((key, found) for key, found in writes.items() if len(found) > 2):
-        after = [
-            read_ for read_ in recording.done("read", prefix=key) if read_.end.key == key and newest.precedes(read_)
-        ]
+        reads = [read_ for read_ in recording.done("read", prefix=key) if read_.end.key == key]
         clear = older.precedes(newest) and all(write.precedes(newest) for write in writes[key][:-1])
-        if clear and after:
-            saw = [read_ for read_ in recording.done("read", prefix=key) if read_.end.value == newest.end.value]
-            for read_ in saw:
-                read_.end.value = older.end.value
+        if clear and any(newest.precedes(read_) for read_ in reads):
+            for read_ in reads:
+                if read_.end.value == newest.end.value:
+                    read_.end.value = older.end.value
             for final in recording.finals("read", key):
                 final.value = older.end.value
             return True
@@ -160,6 +159,9 @@ def cross_slot_accepted(recording: Recording) -> bool:
             if refused.invoke.via == "cross-slot":
                 refused.end.type, refused.end.error = "ok", None
                 return True
+    for read_ in recording.done("mget"):
+        read_.invoke.via = read_.end.via = "cross-slot"
+        return True
     return False
 
 
