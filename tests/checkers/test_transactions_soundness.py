@@ -69,7 +69,7 @@ def tiny(draw: st.DrawFn) -> list[Txn]:
     for number, txn in enumerate(txns):
         txn.type = draw(st.sampled_from(["ok", "ok", "ok", "ok", "info", "fail"]))
         others = [other for other in txns[:number] if other.process == txn.process]
-        if any(other.end > txn.start or other.type == "info" for other in others):
+        if any(other.end > txn.start or other.start == txn.start or other.type == "info" for other in others):
             txn.process = 10 + number
     written = {
         key: [micro[2] for txn in txns for micro in txn.value if micro[0] != "r" and micro[1] == key] for key in "xy"
