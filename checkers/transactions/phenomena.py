@@ -37,6 +37,7 @@ def in_lists(lists: Lists, committed: Flags) -> Iterator[Phenomenon]:
     yield from _unfinished(lists.transactions, lists.writes, lists.read, lists.last_writer(), committed)
     yield from _appended_to_aborted(lists, committed)
     yield from _list_inconsistencies(lists)
+    yield from _torn_appends(lists)
     decided = lists.ordered[lists.key]
     yield from _lost_updates(lists.transactions, lists.read[decided], lists.length[decided])
 
@@ -242,6 +243,24 @@ def _list_inconsistencies(lists: Lists) -> Iterator[Phenomenon]:
         why = " and ".join(part for part in parts if part)
         words = f"{{0}} read {_name(transactions, micro)} as {_shown(lists.seen[read])}, although it {why}"
         yield _on(transactions, "internal", micro, words)
+
+
+def _torn_appends(lists: Lists) -> Iterator[Phenomenon]:
+    """Of two appends of one transaction to one list, the second is there and the first is not before it."""
+    transactions, writes = lists.transactions, lists.writes
+    position = never(len(writes.micro))
+    there = np.flatnonzero(lists.writer >= 0)
+    position[lists.writer[there]] = there
+    torn = ~writes.last[:-1] & (position[1:] >= 0) & ((position[:-1] < 0) | (position[:-1] > position[1:]))
+    torn &= lists.ordered[writes.key[1:]] & ~writes.failed[1:]
+    for write in np.flatnonzero(torn).tolist():
+        one, two = int(writes.micro[write]), int(writes.micro[write + 1])
+        longest = int(lists.longest[transactions.key[one]])
+        words = (
+            f"{{0}} appended {_value(transactions, one)} and then {_value(transactions, two)} to "
+            f"{_name(transactions, one)}, but {{1}} read it as {_shown(lists.seen[longest])}"
+        )
+        yield _on(transactions, "internal", one, words, int(transactions.txn[lists.read[longest]]))
 
 
 def _register_inconsistencies(registers: Registers) -> Iterator[Phenomenon]:

@@ -195,6 +195,18 @@ GOLDEN: list[tuple[str, list[Txn], dict[str, int], list[int]]] = [
         [0, 1],
     ),
     ("internal: an own append that comes later", together([r("x", [1]), a("x", 1)]), {"internal": 1}, [0]),
+    (
+        "internal: the first of two appends is missing",
+        together([a("x", 1), a("x", 2)], [r("x", [2])]),
+        {"internal": 1},
+        [0, 1],
+    ),
+    (
+        "internal: two appends in the wrong order",
+        together([a("x", 1), a("x", 2)], [r("x", [2, 1])]),
+        {"internal": 1, "G1b": 1},
+        [0, 1],
+    ),
     ("internal: an own write is missing", together([w("x", 1), r("x", None)]), {"internal": 1}, [0]),
     ("internal: an own write that comes later", together([r("x", 1), w("x", 1)]), {"internal": 1}, [0]),
     ("garbage-read of a list", together([a("x", 1)], [r("x", [1, 7])]), {"garbage-read": 1}, [1]),
