@@ -9,8 +9,8 @@ for the map of the slots. And a node that was silent once must show a sign of li
 until then, operations for it fail at once, which is certain, since nothing was sent. Otherwise a client beside a cut
 link would spend the whole run waiting for the far side.
 
-After an operation that failed for want of service a client pauses for `PACE_NS`, so that a dead node, which refuses
-in microseconds, does not fill the history with refusals.
+After more than `UNPACED` operations in a row that failed for want of service a client pauses for `PACE_NS` before
+each further one, so that dead nodes, which refuse in microseconds, do not fill the history with refusals.
 
 ASK for a transaction: ASKING holds for the next command, and a MULTI that follows keeps it until EXEC (`resetClient`
 leaves the flag alone inside MULTI), so `ASKING MULTI ... EXEC` is right.
@@ -38,6 +38,7 @@ MOST_TRIES = 5
 TRYAGAIN_NS = 20_000_000
 """Pause before an operation that met TRYAGAIN is sent again."""
 PACE_NS = 10_000_000
+UNPACED = 10
 MAP_NS = 100_000_000
 """Patience for the map, at most the timeout: nothing is lost by giving up early, and the next error asks another."""
 
@@ -82,8 +83,8 @@ class Bare:
         self._suspicious = False
         """Whether the map is to be asked for before the next operation."""
         self._turn = client
-        self._paced = False
-        """Whether to pause before the next operation."""
+        self._unserved = 0
+        """Operations in a row that failed for want of service."""
         self._doing = Doing.NOTHING
         self._op: Operation
         self._payload = b""
@@ -270,7 +271,7 @@ class Bare:
         if outcome == "fail" and word in REDIRECTIONS and not self._crossed(replies):
             return self._redirected(word, text, now)
         if self._op.via != "cross-slot":
-            self._pause_after(word in NO_SERVICE)
+            self._went_unserved(word in NO_SERVICE)
         return self._complete(outcome, self._op.value, now, text)
 
     def _crossed(self, replies: list[Any]) -> bool:
@@ -281,7 +282,7 @@ class Bare:
         node = self._hops[-1]
         if len(self._hops) >= MOST_HOPS:
             error = TooManyHops(f"TTL exhausted: {MOST_HOPS} nodes were asked, the last said {text}")
-            self._pause_after(True)
+            self._went_unserved(True)
             return self._complete(classify(error, writes=True, sent=True), self._op.value, now, str(error))
         if now >= self._deadline:
             return self._complete("fail", self._op.value, now, text)
@@ -290,7 +291,7 @@ class Bare:
         try:
             asking, slot, target = self._terms.directory.redirection(text, node)
         except UnknownAddress as error:
-            self._pause_after(True)
+            self._went_unserved(True)
             return self._complete("fail", self._op.value, now, f"{text}: {error}")
         self._asking = asking
         if not asking:
@@ -336,13 +337,13 @@ class Bare:
             return self._settle(replies[1:] if self._asking else replies, None, now)
         attempt = {"node": node, "time": self._hop_begun, "sent": self._sent, "error": str(error)}
         outcome = classify(error, writes=op.writes, sent=self._sent)
-        self._pause_after(True)
+        self._went_unserved(True)
         return self._complete(outcome, op.value, now, str(error), answered=False, attempts=[attempt])
 
     # Between operations
 
-    def _pause_after(self, suspicious: bool) -> None:
-        self._paced = True
+    def _went_unserved(self, suspicious: bool) -> None:
+        self._unserved += 1
         self._suspicious = self._suspicious or suspicious
 
     def _complete(
@@ -375,7 +376,9 @@ class Bare:
             )
         )
         self._effects.counts[outcome] += 1
-        if outcome == "info":
+        if outcome == "ok":
+            self._unserved = 0
+        elif outcome == "info":
             self._process += self._terms.total
             if self._link is not None:
                 self._links.drop(self._link)
@@ -385,8 +388,7 @@ class Bare:
     def _rest(self, now: int) -> None:
         """Nothing is under way any more: set when the next operation begins."""
         self._doing = Doing.NOTHING
-        self.wake = max(now + (PACE_NS if self._paced else 0), self._begun + self._terms.interval_ns)
-        self._paced = False
+        self.wake = max(now + (PACE_NS if self._unserved > UNPACED else 0), self._begun + self._terms.interval_ns)
 
     def _ask_map(self, now: int) -> None:
         """Ask a node for the map, rather one that is connected. One try: the next error asks again."""
