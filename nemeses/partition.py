@@ -120,12 +120,13 @@ class PartitionFault:
         bus = bool(pairs(cuts, "bus", system.nodes))
         silence = strike.state["silence"] = Silence(system, cuts) if bus else None
         handles = strike.state["handles"] = []
+        since_ns = began(strike)  # from the first cut on nothing is as it was; all of them hold by `cut_ns`
         for cut in cuts:  # one by one: when one fails, those before it are known to `heal`
             handles.append(links.cut(cut.sources, cut.destinations, port=cut.port))  # noqa: PERF401
-        cut_ns = began(strike)
+        cut_ns = system.now_ns()
         strike.note("cut", {"links": len(cuts), "shape": strike.planned.options["shape"]})
         seen = proof_of_cut(system, cuts, survey, silence, strike.planned.for_ms)
-        return {"since_ns": cut_ns, "cut_ns": cut_ns, "seen_ns": system.now_ns(), **seen}
+        return {"since_ns": since_ns, "cut_ns": cut_ns, "seen_ns": system.now_ns(), **seen}
 
     def _cuts(self, strike: Strike, survey: Survey) -> list[Cut]:
         options, nodes = strike.planned.options, list(strike.system.nodes)
