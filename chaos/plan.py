@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from chaos.roles import by_slot
-from chaos.scenario import FaultSpec, Scenario
+from chaos.scenario import FaultSpec, MixtureSpec, Scenario
 from nemeses import stream
 from nemeses.fault import PlannedFault
 from nemeses.mixture import expand
@@ -56,17 +55,18 @@ def make_plan(scenario: Scenario, seed: int) -> Plan:
     clients = {f"client/{client}": derive(seed, "client", client) for client in range(scenario.clients.count)}
     nemeses = {f"nemesis/{entry}": derive(seed, "nemesis", entry) for entry in range(len(scenario.nemesis))}
     faults: list[PlannedFault] = []
-    for entry, spec in enumerate(scenario.nemesis):
+    # Those with an hour of their own come first: what is drawn keeps clear of them.
+    for entry, spec in sorted(enumerate(scenario.nemesis), key=lambda pair: isinstance(pair[1], MixtureSpec)):
         own = nemeses[f"nemesis/{entry}"]
         if isinstance(spec, FaultSpec):
             faults.append(_single(spec, len(faults), own))
         else:
-            faults.extend(
-                expand(spec.random, spec.every_ms, scenario.duration_ms, Stream(own), first_number=len(faults))
-            )
+            draw = Stream(own)
+            count = len(faults)
+            faults += expand(spec.random, spec.every_ms, scenario.duration_ms, draw, first_number=count, taken=faults)
     return Plan(scenario, seed, stream.VERSION, clients | nemeses, faults)
 
 
 def _single(spec: FaultSpec, number: int, own: int) -> PlannedFault:
-    options: dict[str, Any] = dict(spec.options)
-    return PlannedFault(number, spec.fault, by_slot(spec.target), spec.at_ms, spec.for_ms, derive(own, 0), options)
+    target = by_slot(spec.target)
+    return PlannedFault(number, spec.fault, target, spec.at_ms, spec.for_ms, derive(own, 0), spec.options)

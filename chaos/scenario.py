@@ -23,7 +23,7 @@ from chaos.topologies import TOPOLOGIES
 from chaos.units import duration, is_duration, show_duration
 from chaos.workloads import WORKLOADS
 from chaos.yaml_source import Place, Source, nearest, parse_yaml, read_yaml
-from nemeses import FAULTS
+from nemeses import FAULTS, validate_options
 
 SUFFIX = ".quake.yaml"
 
@@ -310,12 +310,17 @@ def _fault(source: Source, place: Place, entry: dict[str, Any], duration_ms: int
     if at_ms >= duration_ms:
         source.fail((*place, "at"), f"at: {show_duration(at_ms)} is not before the end ({show_duration(duration_ms)})")
     given = {name: value for name, value in entry.items() if name not in ("fault", "target", "at", "for")}
+    options = resolve(source, place, given, fault.options, f"fault {kind}")
+    try:
+        validate_options(kind, options)
+    except ValueError as error:
+        source.fail(place, str(error))
     return FaultSpec(
         fault=kind,
         target=str(entry.get("target", fault.default_target)),
         at_ms=at_ms,
         for_ms=_duration(source, (*place, "for"), entry.get("for", "3s")),
-        options=resolve(source, place, given, fault.options, f"fault {kind}"),
+        options=options,
     )
 
 

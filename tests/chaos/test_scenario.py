@@ -66,6 +66,7 @@ nemesis:
         ("name: x\ncluster: {replicas: 0}\nnemesis:\n  - {fault: kill, target: a replica}", 4, "no replicas"),
         ("name: x\nnemesis:\n  - {fault: partition, with_clients: 40}", 3, "there are 10 clients"),
         ("name: x\nnemesis:\n  - {fault: partition, shap: ring}", 3, "did you mean 'shape'"),
+        ("name: x\nnemesis:\n  - {fault: partition, shape: rign}", 3, "ring"),
         ("name: x\nclaims:\n  lost_write: 0", 3, "did you mean 'lost_writes'"),
         ("name: x\nname: y", 2, "twice"),
         ("name: [x", 1, "not YAML"),
