@@ -14,7 +14,7 @@ import numpy as np
 
 from checkers.zones import Ints, Registers, clashes
 
-STEPS_PER_OPERATION = 200
+STEPS_PER_OPERATION = 50
 """Placements that the search for a 2-atomic order may try, per operation of a key, before it gives up."""
 
 

@@ -110,6 +110,12 @@ def test_a_planted_phantom_is_found_and_named(seed: int, who: str) -> None:
     assert ("nobody wrote" if who == "nobody" else "failed") in anomaly.explanation
 
 
+def test_what_happens_at_the_very_same_time_is_concurrent() -> None:
+    ops = [Op("write", 1, 0, 5), Op("read", 1, 9, 10), Op("write", 2, 5, 5)]
+    assert k_atomic(ops)
+    assert check_registers(as_history(ops)).verdict is Verdict.VALID
+
+
 def test_a_lost_acknowledged_write_makes_its_key_non_linearizable() -> None:
     ops = [Op("write", 1, 0, 1), Op("write", 2, 2, 3), Op("read", 2, 4, 5), Op("read", 1, 6, 7), Op("read", 1, 8, 9)]
     [anomaly] = check_registers(as_history(ops)).anomalies

@@ -56,6 +56,14 @@ def test_two_atomic_is_that_of_trying_every_order(ops: list[Op]) -> None:
     assert check_staleness(as_history(ops)).metrics["two_atomic"] == k_atomic(ops, 2)
 
 
+@pytest.mark.parametrize(("seen", "answer"), [((1, 2), True), ((3, 1), True), ((1, 2, 3), False)])
+def test_of_three_concurrent_writes_two_can_be_the_last_two(seen: tuple[int, ...], answer: bool) -> None:
+    ops = [Op("write", value, 0, 10) for value in (1, 2, 3)]
+    ops += [Op("read", value, 12 + place, 12 + place) for place, value in enumerate(seen * 2)]
+    assert k_atomic(ops, 2) is answer
+    assert two_atomic(prepare(as_history(ops), second_hand=True)) is answer
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 10**6))
 def test_nothing_is_stale_in_a_correct_history(seed: int) -> None:
@@ -193,6 +201,19 @@ def test_a_deposed_primary_that_lags_behind_serves_stale_reads() -> None:
     [anomaly] = check_staleness(run.history()).anomalies
     assert (anomaly.operations[0], anomaly.kind) == (read, "stale-read")
     assert "answered by n1 (deposed primary)" in anomaly.explanation
+
+
+def test_the_final_value_proves_the_rollback_whoever_answers_in_the_end() -> None:
+    run = Run()
+    run.op("write", 1, "n1")
+    run.op("write", 2, "n1")
+    _takeover(run)
+    read = run.op("read", 1, "n4")
+    run.view("n4", "replica", 7, "n1")
+    run.view("n1", "primary", 9)
+    run.converge()
+    final = run.op("read", 1, "n1", final=True)
+    assert run.kinds() == {read: "rolled-back-read", final: "rolled-back-read"}
 
 
 @pytest.mark.parametrize("end", ["not-converged", None])
