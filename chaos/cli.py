@@ -22,6 +22,8 @@ OUT = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"), help="Where run directories go."
 )
 SERVER = click.option("--server", metavar="PATH", help="The server program to test; see `cachequake doctor`.")
+DEPLOY = click.option("--deploy", metavar="KIND", help="Where nodes live; the scenario's own choice by default.")
+IMAGE = click.option("--image", metavar="IMAGE", help="The container image to test, with --deploy docker.")
 SEED = click.option("--seed", type=click.IntRange(min=0), help="Decides everything that is decided by chance.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON, and nothing else.")
 
@@ -76,8 +78,9 @@ def _overrides(settings: tuple[str, ...], **named: Any) -> dict[str, Any]:
 @click.argument("scenario")
 @SEED
 @click.option("--time", "duration", metavar="30s", help="How long the load lasts.")
-@click.option("--deploy", metavar="KIND", help="Where nodes live; the scenario's own choice by default.")
+@DEPLOY
 @SERVER
+@IMAGE
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a key of the scenario.")
 @OUT
 @JSON
@@ -87,6 +90,7 @@ def run(
     duration: str | None,
     deploy: str | None,
     server: str | None,
+    image: str | None,
     settings: tuple[str, ...],
     out: Path,
     as_json: bool,
@@ -97,24 +101,25 @@ def run(
 
     loaded = load_scenario(scenario, _overrides(settings, duration=duration, deploy=deploy))
     with _progress(as_json) as listener:
-        done = run_scenario(loaded, seed=seed, server=server, out=out, on_progress=listener)
+        done = run_scenario(loaded, seed=seed, server=server, image=image, out=out, on_progress=listener)
     _show(done.run_dir, done.result, as_json)
     return done.result.exit_code
 
 
 @cli.command()
 @SEED
+@DEPLOY
 @SERVER
+@IMAGE
 @OUT
-def demo(seed: int | None, server: str | None, out: Path) -> int:
+def demo(seed: int | None, deploy: str | None, server: str | None, image: str | None, out: Path) -> int:
     """Cut a primary off while a client stays on its side, and show which acknowledged writes are lost."""
     from chaos.run import run_scenario
     from chaos.scenario import load_scenario
 
+    loaded = load_scenario("primary-partition", _overrides((), deploy=deploy))
     with _progress(quiet=False) as listener:
-        done = run_scenario(
-            load_scenario("primary-partition"), seed=seed, server=server, out=out, on_progress=listener
-        )
+        done = run_scenario(loaded, seed=seed, server=server, image=image, out=out, on_progress=listener)
     _show(done.run_dir, done.result, as_json=False)
     return 0 if done.result.count("lost-write") else 1
 
@@ -122,15 +127,16 @@ def demo(seed: int | None, server: str | None, out: Path) -> int:
 @cli.command()
 @click.argument("run_name", metavar="RUN")
 @SERVER
+@IMAGE
 @OUT
 @JSON
-def replay(run_name: str, server: str | None, out: Path, as_json: bool) -> int:
+def replay(run_name: str, server: str | None, image: str | None, out: Path, as_json: bool) -> int:
     """Run the plan of RUN again, with its faults as they were executed, and say which anomalies came back."""
     from chaos.replay import replay_run
     from chaos.store import find_run
 
     with _progress(as_json) as listener:
-        outcome = replay_run(find_run(run_name, out), server=server, out=out, on_progress=listener)
+        outcome = replay_run(find_run(run_name, out), server=server, image=image, out=out, on_progress=listener)
     if as_json:
         click.echo(outcome.to_json())
     else:

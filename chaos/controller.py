@@ -85,6 +85,8 @@ class Controller:
     def _system(self) -> Iterator[None]:
         try:
             self.deployment.start_all()
+            for note in self.deployment.notes:
+                self.tell(Progress("start", 0, self.scenario.duration_ms, note=note))
             self.topology.form(self.deployment)
             yield
         finally:
@@ -148,6 +150,7 @@ class Controller:
             "server": str(self.deployment.server),
             "deployment": self.scenario.deploy,
             "isolation": self.deployment.isolation,
+            "notes": list(self.deployment.notes),
             "clients": self.scenario.clients.count,
             "nodes": {name: {"host": n.host, "port": n.port} for name, n in self.deployment.nodes.items()},
             "slots": self.topology.initial_map(),
@@ -254,6 +257,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos.controller")
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--server")
+    parser.add_argument("--image")
     arguments = parser.parse_args()
     plan = read_plan(arguments.run_dir / PLAN)
     encoder = msgspec.json.Encoder()
@@ -264,7 +268,8 @@ def main() -> int:
 
     try:
         with locked(arguments.run_dir):
-            deployment = DEPLOYMENTS[plan.scenario.deploy].open(plan, arguments.run_dir, arguments.server)
+            kind = DEPLOYMENTS[plan.scenario.deploy]
+            deployment = kind.open(plan, arguments.run_dir, arguments.server, arguments.image)
             cluster = plan.scenario.cluster
             topology = TOPOLOGIES[cluster.topology](cluster.primaries, cluster.replicas)
             controller = Controller(plan, arguments.run_dir, deployment, topology, say)

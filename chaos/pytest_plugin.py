@@ -26,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--quake-seed", type=int, metavar="N", help="seed of every run whose test does not give one")
     group.addoption("--quake-deploy", metavar="NAME", help="deployment of every run, for example local")
     group.addoption("--quake-server", metavar="PATH", help="server program to test")
+    group.addoption("--quake-image", metavar="IMAGE", help="container image to test, with deployment docker")
     parser.addini("quake_runs", "directory of the runs, relative to the root directory", default="runs")
 
 
@@ -122,7 +123,13 @@ def _run(config: pytest.Config, scenario: Scenario, seed: int | None) -> RunResu
     from chaos.run import run_scenario
     from chaos.run_result import RunResult
 
-    done = run_scenario(scenario, seed=seed, server=config.getoption("--quake-server"), out=_out(config))
+    done = run_scenario(
+        scenario,
+        seed=seed,
+        server=config.getoption("--quake-server"),
+        image=config.getoption("--quake-image"),
+        out=_out(config),
+    )
     return RunResult(done.run_dir, done.result)
 
 

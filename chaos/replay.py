@@ -70,13 +70,21 @@ class Replay:
         return msgspec.json.format(msgspec.json.encode(fields), indent=2).decode()
 
 
-def replay_run(run_dir: Path, *, server: str | None, out: Path, on_progress: Listener | None = None) -> Replay:
+def replay_run(
+    run_dir: Path,
+    *,
+    server: str | None = None,
+    image: str | None = None,
+    out: Path,
+    on_progress: Listener | None = None,
+) -> Replay:
     """Run the plan of `run_dir` again. Raises what `chaos.run.run_plan` raises."""
     first = read_result(run_dir) if (run_dir / "results.json").is_file() else check_run(run_dir)
     plan = read_plan(run_dir / PLAN)
     before = _kinds(first)
     wanted = broken_kinds(plan.scenario.claims, first.findings) or set(before)
-    again = run_plan(as_executed(plan, read_executed(run_dir)), server=server, out=out, on_progress=on_progress)
+    repeated = as_executed(plan, read_executed(run_dir))
+    again = run_plan(repeated, server=server, image=image, out=out, on_progress=on_progress)
     undecided = any(finding.verdict is Verdict.UNKNOWN for finding in again.result.findings.values())
     return Replay(again.run_dir, again.result, before, _kinds(again.result), wanted, undecided)
 

@@ -42,6 +42,7 @@ def run_scenario(
     *,
     seed: int | None = None,
     server: str | None = None,
+    image: str | None = None,
     out: Path = Path("runs"),
     on_progress: Listener | None = None,
 ) -> Run:
@@ -51,20 +52,26 @@ def run_scenario(
     carried out; the run directory is kept in either case.
     """
     chosen = next(value for value in (seed, scenario.seed, draw_seed()) if value is not None)
-    return run_plan(make_plan(scenario, chosen), server=server, out=out, on_progress=on_progress)
+    return run_plan(make_plan(scenario, chosen), server=server, image=image, out=out, on_progress=on_progress)
 
 
 def run_plan(
-    plan: Plan, *, server: str | None = None, out: Path = Path("runs"), on_progress: Listener | None = None
+    plan: Plan,
+    *,
+    server: str | None = None,
+    image: str | None = None,
+    out: Path = Path("runs"),
+    on_progress: Listener | None = None,
 ) -> Run:
     """Run a plan as it stands and check it; see `run_scenario`."""
     kind = DEPLOYMENTS[plan.scenario.deploy]
-    kind.refuse_impossible(plan, server)
+    kind.refuse_impossible(plan, server, image)
     run_dir = create_run_dir(out, plan)
     listen = on_progress or (lambda progress: None)
     listen(Progress("start", 0, plan.scenario.duration_ms, note=f"run {run_dir.name}, seed {plan.seed}"))
     command = [*kind.prefix(), sys.executable, "-m", "chaos.controller", str(run_dir)]
     command += ["--server", server] if server else []
+    command += ["--image", image] if image else []
     try:
         _control(command, {**os.environ, **kind.environment()}, run_dir, listen)
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +21,10 @@ class Deployment(System, Protocol):
     @property
     def server(self) -> object:
         """The server under test; as text, its name and version: `valkey 9.1.2`."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know of how the nodes were made, in sentences; complete after `start_all`."""
 
     @property
     def isolation(self) -> str:
@@ -51,8 +55,11 @@ class Deployment(System, Protocol):
 class Kind(Protocol):
     """A kind of deployment, as the scenario names it (`deploy: local`)."""
 
-    def refuse_impossible(self, plan: Plan, server: str | None) -> None:
-        """Raise BadInput when this machine, or this kind, cannot carry the plan out."""
+    def refuse_impossible(self, plan: Plan, server: str | None, image: str | None) -> None:
+        """Raise BadInput when this machine, or this kind, cannot carry the plan out.
+
+        `server` is the program to test and `image` the container image, where the user named one.
+        """
 
     def prefix(self) -> list[str]:
         """What the controller's command must be started behind."""
@@ -60,8 +67,11 @@ class Kind(Protocol):
     def environment(self) -> Mapping[str, str]:
         """Variables that the controller needs."""
 
-    def open(self, plan: Plan, run_dir: Path, server: str | None) -> Deployment:
+    def open(self, plan: Plan, run_dir: Path, server: str | None, image: str | None) -> Deployment:
         """Prepare the system of a plan, in the controller's process; nothing is started."""
 
     def clean(self, run_dir: Path) -> list[str]:
         """End what a killed controller left of this run, and say what it was."""
+
+    def clean_shared(self) -> list[str]:
+        """Remove what runs leave behind on purpose for those that follow, and say what it was."""

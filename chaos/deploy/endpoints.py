@@ -14,6 +14,8 @@ class Endpoint(NamedTuple):
     address: str
     data: int | None = None
     bus: int | None = None
+    own_ports: tuple[int, int] | None = None
+    """First and last port that it speaks from, where others share its address."""
 
     @property
     def is_node(self) -> bool:

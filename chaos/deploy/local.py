@@ -7,17 +7,16 @@ of the two is in `isolation`.
 from __future__ import annotations
 
 import contextlib
-import re
-import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from chaos.deploy.addresses import BUS_PORT, DATA_PORT
 from chaos.deploy.clock import Clock
 from chaos.deploy.control import Control
+from chaos.deploy.directives import DEFAULTS, collect, configuration, last_words, refuse_ours, remove_data
 from chaos.deploy.network import Isolation, open_network
 from chaos.deploy.processes import Process, Spawner
 from chaos.deploy.servers import Server
@@ -29,26 +28,6 @@ CAPABILITIES = frozenset({"kill", "pause", "links", "loseable"})
 START_TIMEOUT_MS = 20_000
 END_TIMEOUT_S = 30
 """A server may wait `shutdown-timeout` (10 s) for its replicas before it obeys SIGTERM."""
-
-DEFAULTS: Mapping[str, str] = {
-    "cluster-enabled": "yes",
-    "cluster-node-timeout": "1000",
-    "cluster-allow-replica-migration": "no",
-    "repl-diskless-sync-delay": "0",
-    "repl-ping-replica-period": "1",
-    "protected-mode": "no",
-    "enable-debug-command": "yes",
-    "save": "",
-    "appendonly": "no",
-}
-"""Directives of every node unless the scenario sets them. Persistence is stated always: its absence decides what a
-restarted node still has."""
-
-OURS = frozenset({"port", "bind", "bind-source-addr", "dir", "daemonize", "logfile", "pidfile", "cluster-announce-ip"})
-"""Directives that this deployment decides."""
-
-_CONFIG_ERROR = re.compile(r"^>>> '?(?P<line>.*?)'?\n(?P<reason>.+)$", re.MULTILINE)
-_DATA = ("appendonlydir", "*.aof", "*.rdb")
 
 
 class LocalDeployment(Clock):
@@ -75,11 +54,11 @@ class LocalDeployment(Clock):
         has. `isolation` is found out unless given. Raises ServerError for a directive that is not the user's to set.
         """
         super().__init__(began_ns)
+        self.notes: Sequence[str] = ()
         self.server = server
         self.directory = directory.absolute()
         self.directory.mkdir(parents=True, exist_ok=True)
-        if taken := sorted(OURS.intersection(config)):
-            raise ServerError(f"config sets {taken[0]!r}, which the local deployment decides: leave it out")
+        refuse_ours(config, "local")
         numbers = {f"n{number}": number for number in range(1, count + 1)}
         with contextlib.ExitStack() as ends:
             self._network = open_network(numbers, clients, isolation, ends)
@@ -120,9 +99,7 @@ class LocalDeployment(Clock):
         """Copy each node's log, its configuration file and its nodes.conf into `target`, which is made."""
         target.mkdir(parents=True, exist_ok=True)
         for name, process in self._processes.items():
-            for file, suffix in (("server.log", "log"), ("server.conf", "conf"), ("nodes.conf", "nodes.conf")):
-                if (process.directory / file).exists():
-                    shutil.copyfile(process.directory / file, target / f"{name}.{suffix}")
+            collect(process.directory, name, target)
 
     # System
 
@@ -169,7 +146,7 @@ class LocalDeployment(Clock):
         """See `Kill.start`. Raises ServerError when it ends again at once."""
         process = self._processes[node]
         if not keep_data and not process.running:
-            _remove_data(process.directory)
+            remove_data(process.directory)
         self._spawn(process)
         self.wait_anyway(f"{node} answers after its start", self._answers(node), START_TIMEOUT_MS)
 
@@ -261,27 +238,3 @@ class LocalDeployment(Clock):
                 return str(error).startswith("LOADING")
 
         return answers
-
-
-def configuration(directives: Mapping[str, Any]) -> str:
-    """A configuration file. Values stand as redis.conf has them; booleans become yes and no, an empty one quotes."""
-    texts = {True: "yes", False: "no", "": '""'}
-    return "".join(
-        f"{name} {texts.get(value, value) if isinstance(value, bool | str) else value}\n"
-        for name, value in directives.items()
-    )
-
-
-def last_words(log: Path) -> str:
-    """Why a server ended, in its own words: the directive that it refused, or the last lines of its log."""
-    text = log.read_text(errors="replace") if log.exists() else ""
-    refused = list(_CONFIG_ERROR.finditer(text))
-    if refused:
-        return f"it refuses the directive {refused[-1]['line']!r}: {refused[-1]['reason']}"
-    return " | ".join(text.strip().splitlines()[-3:]) or "it said nothing"
-
-
-def _remove_data(directory: Path) -> None:
-    for pattern in _DATA:
-        for path in directory.glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()

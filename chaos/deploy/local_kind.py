@@ -25,8 +25,10 @@ WORK = "work"
 class LocalKind:
     """Server processes on this machine; see `chaos.deploy.local`."""
 
-    def refuse_impossible(self, plan: Plan, server: str | None) -> None:
+    def refuse_impossible(self, plan: Plan, server: str | None, image: str | None) -> None:
         """Find the server, and compare what the faults need with what processes on one machine can do."""
+        if image is not None:
+            raise BadInput(f"--image {image}: local runs no containers; add --deploy docker, or name a --server")
         try:
             servers.find(server)
         except ServerError as error:
@@ -46,7 +48,7 @@ class LocalKind:
         """Tells the controller that it was started in namespaces of its own."""
         return namespace.environment()
 
-    def open(self, plan: Plan, run_dir: Path, server: str | None) -> Deployment:
+    def open(self, plan: Plan, run_dir: Path, server: str | None, image: str | None) -> Deployment:
         """See `Kind.open`."""
         cluster = plan.scenario.cluster
         return LocalDeployment(
@@ -70,3 +72,7 @@ class LocalKind:
                 shutil.copyfile(log, kept)
         shutil.rmtree(work)
         return [*killed, f"{run_dir.name}: removed the data of its nodes"]
+
+    def clean_shared(self) -> list[str]:
+        """Nothing is shared."""
+        return []

@@ -9,7 +9,7 @@ from chaos.deploy import doctor, namespace
 from chaos.deploy.addresses import Addresses, Claim
 from chaos.deploy.clock import Clock
 from chaos.deploy.control import Control
-from chaos.deploy.local import configuration, last_words
+from chaos.deploy.directives import configuration, last_words
 from nemeses.system import Interrupted, ReplyError, Unreachable, WaitTimeout
 
 

@@ -1,0 +1,1 @@
+"""The deployment `docker`: each node a container on a network of the run's own; see `deployment`."""

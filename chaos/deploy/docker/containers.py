@@ -1,0 +1,166 @@
+"""One container: made, started, ended, frozen, looked at, removed. The image inside is left as it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError
+from docker.types import LogConfig
+from requests.exceptions import ConnectionError as NoAnswer
+from requests.exceptions import ReadTimeout
+
+from chaos.deploy.docker.engine import Engine, in_words, labels, told
+from chaos.deploy.docker.images import DATA
+from nemeses.system import SystemFault, Unreachable, WaitTimeout
+
+MEMORY = "512m"
+PROCESSES = 256
+NOBODY = 65534
+CONFIGURATION = f"{DATA}/server.conf"
+_FREEZERS = (("/sys/fs/cgroup/freezer{}/freezer.state", "FROZEN"), ("/sys/fs/cgroup{}/cgroup.events", "frozen 1"))
+"""Where cgroup v1 and v2 say that a group is frozen, and how."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What the engine says of a container."""
+
+    running: bool
+    """A frozen one does."""
+    paused: bool
+    pid: int
+    """Its first process as this machine's kernel counts, 0 without one; another one after each start."""
+    exit_code: int
+
+
+class Container:
+    """A server in a container. Safe to use from several threads."""
+
+    def __init__(self, engine: Engine, name: str, directory: Path) -> None:
+        """`name` is the node's; `directory` is mounted as the container's data, and made."""
+        self._engine = engine
+        self.name = name
+        self.directory = directory
+        self.log = directory / "server.log"
+        self.id: str | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def create(self, image: str, command: Sequence[str], network: str, address: str, run: Path, prefix: str) -> None:
+        """Make it, without starting it. No capability, no new privileges, a root that cannot be written to."""
+        api = self._engine.api
+        with told(f"making the container of {self.name}"):
+            self.id = api.create_container(
+                image,
+                [*command, CONFIGURATION],
+                name=f"{prefix}-{self.name}",
+                hostname=self.name,
+                user=self._user(),
+                labels=labels(run),
+                host_config=api.create_host_config(
+                    binds={str(self.directory): {"bind": DATA, "mode": "rw"}},
+                    network_mode=network,
+                    mem_limit=MEMORY,
+                    pids_limit=PROCESSES,
+                    cap_drop=["ALL"],
+                    security_opt=["no-new-privileges"],
+                    read_only=True,
+                    tmpfs={"/tmp": ""},
+                    log_config=LogConfig(type=LogConfig.types.JSON),
+                ),
+                networking_config=api.create_networking_config(
+                    {network: api.create_endpoint_config(ipv4_address=address, aliases=[self.name])}
+                ),
+            )["Id"]
+
+    def _user(self) -> str:
+        """Who owns its data: nobody when we are root, else we ourselves."""
+        if self._engine.is_rootless:
+            return "0:0"
+        if os.geteuid() != 0:
+            return f"{os.getuid()}:{os.getgid()}"
+        os.chown(self.directory, NOBODY, NOBODY)
+        return f"{NOBODY}:{NOBODY}"
+
+    def start(self) -> None:
+        """Start it unless it runs. Raises ServerError."""
+        with told(f"starting the container of {self.name}"):
+            self._engine.api.start(self.id)
+
+    def end(self, signal: str, timeout_s: float) -> None:
+        """Send a signal and return when it is gone; a frozen one is thawed for it. Without effect on a dead one."""
+        try:
+            self._engine.api.kill(self.id, signal)
+        except APIError as error:
+            if error.status_code != 409:  # 409: it does not run
+                raise SystemFault(f"{self.name}: {in_words(error)}") from error
+        try:
+            self._engine.api.wait(self.id, timeout=timeout_s)
+        except (ReadTimeout, NoAnswer) as error:
+            raise WaitTimeout(f"{self.name} did not end within {timeout_s} s of {signal}") from error
+
+    def pause(self) -> None:
+        """Freeze all of its processes. Raises Unreachable when there is none."""
+        try:
+            self._engine.api.pause(self.id)
+        except APIError as error:
+            if not self.state.running:
+                raise Unreachable(f"{self.name} does not run") from error
+            if not self.state.paused:
+                raise SystemFault(f"{self.name}: {in_words(error)}") from error
+
+    def resume(self) -> None:
+        """Thaw them; without effect when it is not frozen."""
+        try:
+            self._engine.api.unpause(self.id)
+        except APIError as error:
+            if self.state.paused:
+                raise SystemFault(f"{self.name}: {in_words(error)}") from error
+
+    @property
+    def state(self) -> State:
+        """What the engine says of it now. Raises ServerError."""
+        with told(f"looking at the container of {self.name}"):
+            found: dict[str, Any] = self._engine.api.inspect_container(self.id)["State"]
+        return State(bool(found["Running"]), bool(found["Paused"]), int(found["Pid"]), int(found["ExitCode"]))
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the kernel says that it is frozen; where its word cannot be had, whether the engine does."""
+        state = self.state
+        if not (state.running and state.paused):
+            return False
+        seen = _frozen(state.pid) if self._engine.is_here else None
+        return True if seen is None else seen
+
+    def save_log(self) -> None:
+        """Write what it has said so far into the file `log`."""
+        if self.id is not None:
+            with contextlib.suppress(APIError):
+                self.log.write_bytes(self._engine.api.logs(self.id))
+
+    def remove(self) -> None:
+        """Kill and remove it; its data stay. Raises ServerError."""
+        if self.id is not None:
+            with told(f"removing the container of {self.name}"):
+                self._engine.remove_container(self.id)
+            self.id = None
+
+
+def _frozen(pid: int) -> bool | None:
+    """Whether the control group of a process is frozen; None when that cannot be found out."""
+    try:
+        groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        place, word = _FREEZERS["freezer" not in controllers]
+        if controllers in ("", "freezer"):
+            with contextlib.suppress(OSError):
+                return word in Path(place.format(path)).read_text()
+    return None

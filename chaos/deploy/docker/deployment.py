@@ -1,0 +1,233 @@
+"""The deployment `docker`: each node a container of an untouched image, on an internal network of the run's own.
+
+Faults on links are made in the containers' network namespaces from outside, so any image can be tested. Clients and
+the controller run on this machine, and reach the nodes through the bridge.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from chaos.deploy.addresses import BUS_PORT, DATA_PORT
+from chaos.deploy.clock import Clock
+from chaos.deploy.control import Control
+from chaos.deploy.directives import DEFAULTS, collect, configuration, last_words, refuse_ours, remove_data
+from chaos.deploy.docker.containers import CONFIGURATION, Container
+from chaos.deploy.docker.engine import Engine
+from chaos.deploy.docker.images import DATA, Image
+from chaos.deploy.docker.inside import FromHelpers, FromHere, Inside
+from chaos.deploy.docker.links import ContainerLinks
+from chaos.deploy.docker.network import Network, open_network
+from chaos.errors import ServerError
+from nemeses.system import Node, Port, ReplyError
+
+CAPABILITIES = frozenset({"kill", "pause", "links", "loss", "loseable"})
+"""What every deployment on Docker can do."""
+START_TIMEOUT_MS = 20_000
+END_TIMEOUT_S = 30
+"""A server may wait `shutdown-timeout` (10 s) for its replicas before it obeys SIGTERM."""
+
+
+class DockerDeployment(Clock):
+    """Implements `System`, `Kill`, `Pause`, `Links` and `Loss` of `nemeses.system`. Nodes are `n1` to `nN`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        image: Callable[[], Image],
+        count: int,
+        config: Mapping[str, Any],
+        run: Path,
+        directory: Path,
+        *,
+        began_ns: int,
+        clients: int,
+        enter: bool | None = None,
+    ) -> None:
+        """Prepare; nothing is made on the engine yet but the network.
+
+        `image` is called at the start, for it may take a while. `run` is the directory that what is made is labelled
+        with, and `directory` is for the nodes' data and logs. `enter` says whether links are cut from this machine;
+        it is found out unless given. `config`, `began_ns` and `clients` are as for `LocalDeployment`.
+        """
+        super().__init__(began_ns)
+        refuse_ours(config, "docker")
+        self.notes: Sequence[str] = ()
+        self.server = "unknown"
+        self._engine = engine
+        self._find_image = image
+        self._run = run
+        self._directory = directory.absolute()
+        self._config = {**DEFAULTS, **config}
+        self._numbers = {f"n{number}": number for number in range(1, count + 1)}
+        with contextlib.ExitStack() as ends:
+            ends.callback(engine.close)
+            self._network: Network = open_network(engine, run, count, clients, own_addresses=enter)
+            ends.callback(self._network.close)
+            addresses = self._network.addresses
+            own = {name: addresses.node(number) for name, number in self._numbers.items()}
+            self.nodes: Mapping[str, Node] = {
+                name: Node(name, address, DATA_PORT, BUS_PORT) for name, address in own.items()
+            }
+            self._names = {address: name for name, address in own.items()}
+            self._containers = {name: Container(engine, name, self._directory / name) for name in own}
+            self._inside: Inside = FromHere() if addresses.own else FromHelpers(engine, run, self._network.name)
+            ends.callback(self._inside.close)
+            self._links = ContainerLinks(engine, addresses.endpoints(self._numbers), self._containers, self._inside)
+            self._control = Control(lambda node: (own[node], DATA_PORT))
+            ends.callback(self._control.close)
+            self._ends = ends.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_all()
+
+    # Life of the whole
+
+    def start_all(self) -> None:
+        """Make and start all containers at once; returns when each answers. Raises ServerError."""
+        image = self._find_image()
+        self.notes = [image.note] if image.note else []
+        self._engine.each(self._containers.values(), lambda container: self._launch(container, image))
+        for name in self._containers:
+            self.wait(f"{name} answers after its start", self._answers(name), START_TIMEOUT_MS)
+        self.server = f"{self._version(next(iter(self.nodes)))} (image {image.name})"
+
+    def stop_all(self) -> None:
+        """Keep every log, and remove everything that was made. May be called twice."""
+        self._engine.each(self._containers.values(), self._end)
+        self._ends.close()
+
+    def collect_logs(self, target: Path) -> None:
+        """Copy each node's log, its configuration file and its nodes.conf into `target`, which is made."""
+        target.mkdir(parents=True, exist_ok=True)
+        for name, container in self._containers.items():
+            collect(container.directory, name, target)
+
+    # System
+
+    @property
+    def isolation(self) -> str:
+        """How links are cut."""
+        return self._inside.words
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What this deployment can do."""
+        return CAPABILITIES
+
+    def call(self, node: str, *arguments: str | bytes | int, timeout_ms: int = 1_000) -> Any:
+        """See `System.call`. Goes straight to the node from the bridge's own address."""
+        return self._control.call(node, *arguments, timeout_ms=timeout_ms)
+
+    def client_address(self, client: int) -> str:
+        """What client number `client` (from 0) binds before it connects, so that cuts can tell it apart."""
+        return self._network.addresses.client(client)
+
+    def is_client(self, host: str) -> bool:
+        """Whether this is the address of a client of the run; see `chaos.topologies.rest.KnowsClients`."""
+        return self._network.addresses.is_client(host)
+
+    def translate(self, host: str, port: int) -> str | None:
+        """Name of the node that goes by this address in redirections and slot maps; None for a stranger."""
+        return self._names.get(host) if port == DATA_PORT else None
+
+    # Kill
+
+    def kill(self, node: str) -> None:
+        """See `Kill.kill`."""
+        self._containers[node].end("SIGKILL", END_TIMEOUT_S)
+
+    def terminate(self, node: str) -> None:
+        """See `Kill.terminate`. Raises WaitTimeout when the server does not obey."""
+        self._containers[node].end("SIGTERM", END_TIMEOUT_S)
+
+    def start(self, node: str, *, keep_data: bool = True) -> None:
+        """See `Kill.start`. Raises ServerError when it ends again at once."""
+        container = self._containers[node]
+        if not keep_data and not container.state.running:
+            remove_data(container.directory)
+        container.start()
+        self._links.restore(node)
+        self.wait_anyway(f"{node} answers after its start", self._answers(node), START_TIMEOUT_MS)
+
+    def running(self, node: str) -> bool:
+        """See `Kill.running`."""
+        return self._containers[node].state.running
+
+    # Pause
+
+    def pause(self, node: str) -> None:
+        """See `Pause.pause`. Raises Unreachable when there is no process."""
+        container = self._containers[node]
+        container.pause()
+        self.wait_anyway(f"{node} stops", lambda: container.frozen)
+
+    def resume(self, node: str) -> None:
+        """See `Pause.resume`."""
+        container = self._containers[node]
+        container.resume()
+        self.wait_anyway(f"{node} goes on", lambda: not container.frozen)
+
+    def paused(self, node: str) -> bool:
+        """See `Pause.paused`."""
+        return self._containers[node].frozen
+
+    # Links and Loss
+
+    def cut(self, sources: Collection[str], destinations: Collection[str], *, port: Port = "all") -> str:
+        """See `Links.cut`."""
+        return self._links.cut(sources, destinations, port=port)
+
+    def lose(self, sources: Collection[str], destinations: Collection[str], *, percent: float) -> str:
+        """See `Loss.lose`."""
+        return self._links.lose(sources, destinations, percent=percent)
+
+    def heal(self, handle: str) -> None:
+        """See `Links.heal`."""
+        self._links.heal(handle)
+
+    def heal_all(self) -> None:
+        """See `Links.heal_all`."""
+        self._links.heal_all()
+
+    # How it is made
+
+    def _launch(self, container: Container, image: Image) -> None:
+        address = self.nodes[container.name].host
+        ours = {"port": str(DATA_PORT), "bind": address, "dir": DATA, "cluster-announce-ip": address}
+        file = container.directory / Path(CONFIGURATION).name
+        file.write_text(configuration({**self._config, **ours}))
+        container.create(image.name, image.command, self._network.name, address, self._run, self._network.name)
+        container.start()
+
+    def _end(self, container: Container) -> None:
+        container.save_log()
+        container.remove()
+
+    def _answers(self, node: str) -> Callable[[], bool]:
+        container = self._containers[node]
+
+        def answers() -> bool:
+            try:
+                return bool(self.call(node, "PING") == b"PONG")
+            except ReplyError as error:
+                return str(error).startswith("LOADING")
+            except Exception:
+                if not container.state.running:
+                    container.save_log()
+                    raise ServerError(f"{node} did not start: {last_words(container.log)}") from None
+                raise
+
+        return answers
+
+    def _version(self, node: str) -> str:
+        """Name and version of the server, as it says itself; Valkey also says which Redis it takes after."""
+        lines = self.call(node, "INFO", "server").decode().splitlines()
+        said = dict(line.split(":", 1) for line in lines if ":" in line)
+        return f"valkey {said['valkey_version']}" if "valkey_version" in said else f"redis {said['redis_version']}"

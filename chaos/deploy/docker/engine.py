@@ -1,0 +1,159 @@
+"""The Docker engine: how it is reached, and how what is ours is told from what is not.
+
+Everything made here carries two labels: `cachequake.owner`, who made it, and, unless all runs share it,
+`cachequake.run`, the run directory that it was made for. Nothing without them is ever touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from docker.client import DockerClient
+from docker.errors import APIError, DockerException, NotFound
+from requests.exceptions import RequestException
+
+from chaos.errors import ServerError
+
+T = TypeVar("T")
+OWNER = "cachequake.owner"
+RUN = "cachequake.run"
+TIMEOUT_S = 60
+"""For one request; pulling an image sends news more often than that."""
+AT_ONCE = 8
+"""Requests under way at once: containers are made and removed in parallel."""
+UNIX = "unix://"
+
+
+def owner() -> str:
+    """Who makes things here. Other users and machines may share the engine; their runs are theirs to clean."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def labels(run: Path | None = None) -> dict[str, str]:
+    """The labels of what is made for a run, or for all runs."""
+    shared = {OWNER: owner()}
+    return shared if run is None else {**shared, RUN: str(run.absolute())}
+
+
+class Engine:
+    """The engine that the environment names (`DOCKER_HOST`), or the one on this machine. Every thread has a client.
+
+    Methods raise ServerError with the engine's own words.
+    """
+
+    def __init__(self) -> None:
+        """Look whether it answers. Raises ServerError when it does not."""
+        self._mine = threading.local()
+        self._clients: list[DockerClient] = []
+        with told("the Docker engine does not answer"):
+            self.version: Mapping[str, Any] = self.api.version()
+            self.info: Mapping[str, Any] = self.api.info()
+
+    @property
+    def api(self) -> Any:
+        """The library's low-level client, one for the calling thread. Its methods raise what `told` translates."""
+        if not hasattr(self._mine, "client"):
+            self._mine.client = DockerClient.from_env(timeout=TIMEOUT_S)
+            self._clients.append(self._mine.client)
+        return self._mine.client.api
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the engine runs on this machine, so that its containers' processes and addresses are at hand."""
+        url = os.environ.get("DOCKER_HOST") or UNIX
+        return url.startswith(UNIX) and self.info.get("OperatingSystem") != "Docker Desktop"
+
+    @property
+    def is_rootless(self) -> bool:
+        """Whether the engine runs without root: then root inside a container is the user outside."""
+        return any("name=rootless" in option for option in self.info.get("SecurityOptions") or ())
+
+    def each(self, items: Iterable[T], do: Callable[[T], object]) -> None:
+        """Call `do` with each of the items, in parallel; raises the first error once all have come to an end."""
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="docker") as pool:
+            done = [pool.submit(do, item) for item in items]
+        for one in done:
+            one.result()
+
+    def close(self) -> None:
+        """Close the clients of all threads."""
+        while self._clients:
+            self._clients.pop().close()
+
+    # What is ours
+
+    def runs(self) -> set[str]:
+        """Runs of this owner that have something on the engine."""
+        with told("listing what runs have left"):
+            found = [*self._containers(OWNER, owner()), *self._networks(OWNER, owner())]
+        return {item["Labels"][RUN] for item in found if RUN in item["Labels"]}
+
+    def remove_run(self, run: str) -> list[str]:
+        """Remove the containers, the networks and the images made for a run, and say what was removed."""
+        with told(f"removing what {run} has left"):
+            containers, networks = self._containers(RUN, run), self._networks(RUN, run)
+            images = self.api.images(filters={"label": [OWNER, f"{RUN}={run}"]})
+            self.each([container["Id"] for container in containers], self.remove_container)
+            for network in networks:
+                self.remove_network(network["Id"])
+            for image in images:
+                self.api.remove_image(image["Id"], force=True)
+        said = [f"removed container {container['Names'][0].lstrip('/')}" for container in containers]
+        said += [f"removed network {network['Name']}" for network in networks]
+        return said + [f"removed image {image['Id']}" for image in images]
+
+    def remove_images(self) -> list[str]:
+        """Remove the images that all runs share, unless a container uses one; says what was removed."""
+        said = []
+        with told("removing images"):
+            for image in self.api.images(filters={"label": f"{OWNER}={owner()}"}):
+                with contextlib.suppress(APIError):  # a container uses it
+                    self.api.remove_image(image["Id"], force=False)
+                    said.append(f"removed image {(image['RepoTags'] or [image['Id']])[0]}")
+        return said
+
+    def remove_container(self, container: str) -> None:
+        """Kill and remove it, with its unnamed volumes; without effect when it is gone."""
+        with contextlib.suppress(NotFound):
+            self.api.remove_container(container, force=True, v=True)
+
+    def remove_network(self, network: str) -> None:
+        """Remove it; without effect when it is gone."""
+        with contextlib.suppress(NotFound):
+            self.api.remove_network(network)
+
+    def _containers(self, label: str, value: str) -> list[dict[str, Any]]:
+        filters = {"label": [OWNER, f"{label}={value}"]}
+        return list(self.api.containers(all=True, filters=filters))
+
+    def _networks(self, label: str, value: str) -> list[dict[str, Any]]:
+        return list(self.api.networks(filters={"label": [OWNER, f"{label}={value}"]}))
+
+
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turn what the docker library raises into a ServerError that says what was being done."""
+    try:
+        yield
+    except (DockerException, RequestException) as error:
+        raise ServerError(f"{what}: {in_words(error)}") from error
+
+
+def in_words(error: Exception) -> str:
+    """The engine's own explanation, on one line."""
+    explanation = getattr(error, "explanation", None) or str(error) or type(error).__name__
+    if isinstance(explanation, bytes):
+        explanation = explanation.decode(errors="replace")
+    return " ".join(str(explanation).split())

@@ -1,0 +1,104 @@
+"""The kind `docker`: what the engine must allow, and how a plan becomes containers."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chaos.deploy.base import Deployment
+from chaos.errors import BadInput, ServerError
+from nemeses import FAULTS
+
+if TYPE_CHECKING:
+    from chaos.plan import Plan
+
+WORK = "work"
+"""Folder of the nodes' data in a run directory; removed when the run ends."""
+
+
+class DockerKind:
+    """Containers on a Docker engine; see `chaos.deploy.docker.deployment`."""
+
+    def refuse_impossible(self, plan: Plan, server: str | None, image: str | None) -> None:
+        """Ask the engine whether it is there, and compare what the faults need with what containers can do."""
+        from chaos.deploy.docker.deployment import CAPABILITIES  # only here: the docker library takes 0.2 s to load
+        from chaos.deploy.docker.engine import Engine
+
+        try:
+            engine = Engine()
+        except ServerError as error:
+            raise BadInput(f"{error}; start it, or run on this machine with --deploy local") from error
+        try:
+            if not engine.is_here:
+                raise BadInput(
+                    "the Docker engine is not on this machine, so its containers cannot be reached from here"
+                )
+        finally:
+            engine.close()
+        for fault in plan.faults:
+            if missing := sorted(FAULTS[fault.kind].requires - CAPABILITIES):
+                raise BadInput(f"fault {fault.kind} needs {', '.join(missing)}, which docker cannot do")
+
+    def prefix(self) -> list[str]:
+        """Nothing: the controller and the clients run on this machine as they are."""
+        return []
+
+    def environment(self) -> Mapping[str, str]:
+        """Nothing."""
+        return {}
+
+    def open(self, plan: Plan, run_dir: Path, server: str | None, image: str | None) -> Deployment:
+        """See `Kind.open`. First removes what runs of killed controllers have left on the engine."""
+        from chaos.deploy.docker.deployment import DockerDeployment
+        from chaos.deploy.docker.engine import Engine
+        from chaos.deploy.docker.images import server_image
+        from chaos.deploy.docker.leftovers import remove_orphans
+
+        engine = Engine()
+        remove_orphans(engine)
+        cluster = plan.scenario.cluster
+        return DockerDeployment(
+            engine,
+            partial(server_image, engine, image, server),
+            cluster.primaries * (1 + cluster.replicas),
+            cluster.config,
+            run_dir,
+            run_dir / WORK,
+            began_ns=time.monotonic_ns(),
+            clients=plan.scenario.clients.count,
+        )
+
+    def clean(self, run_dir: Path) -> list[str]:
+        """Remove the containers, the network and the data that are left of a run."""
+        work = run_dir / WORK
+        if not work.exists():
+            return []
+        from chaos.deploy.docker.engine import Engine
+        from chaos.deploy.docker.leftovers import remove_run
+
+        try:
+            engine = Engine()
+            said = remove_run(engine, run_dir)
+        except ServerError as error:
+            return [f"{run_dir.name}: its containers, if any, are left: {error}"]
+        engine.close()
+        shutil.rmtree(work)
+        return [*said, f"{run_dir.name}: removed the data of its nodes"]
+
+    def clean_shared(self) -> list[str]:
+        """Remove what runs elsewhere have left, and the images that were built here unless a run is under way."""
+        from chaos.deploy.docker.engine import Engine
+        from chaos.deploy.docker.leftovers import remove_orphans, remove_shared
+
+        try:
+            engine = Engine()
+        except ServerError:
+            return []  # no engine, nothing on it
+        try:
+            return [*remove_orphans(engine), *remove_shared(engine)]
+        finally:
+            engine.close()
