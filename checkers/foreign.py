@@ -6,7 +6,7 @@ What they leave open is decided so that nothing is accused without proof:
 * A process that is no number is a client when it invokes or completes something, else (as the nemesis) context.
 * An `ok` completion that does not repeat what was asked did what was asked; of a transaction the results are unknown.
 * A file with completions only has no order of time: all its operations count as concurrent.
-* Values are `[key value]` pairs when a tag says so or when all are pairs, those of reads that have begun included.
+* Values are `[key value]` pairs when a tag says so, or when all are pairs and one can be nothing else.
 """
 
 from __future__ import annotations
@@ -191,15 +191,24 @@ def _numbered(clients: Iterable[Any]) -> dict[Any, int]:
 
 
 def _are_pairs(events: list[_Loose]) -> bool:
-    """Whether all values are [key value]. The [old new] of a compare-and-set looks the same, so it does not count."""
+    """Whether values are [key value]: a tag says so, or all are pairs and one of them can be nothing else.
+
+    Pairs alone prove nothing: the [old new] of a compare-and-set looks the same, and so does a token with its time.
+    """
     plain = [event for event in events if event.f != _TRANSACTION]
     if any(isinstance(event.value, edn.Pair) for event in plain):
         return True
-    return (
-        any(event.f != "cas" for event in plain)
-        and all(event.key is None for event in plain)
-        and all(map(_is_pair, (event.value for event in plain)))
-    )
+    return all(event.key is None and _is_pair(event.value) for event in plain) and any(map(_shows_a_key, plain))
+
+
+def _shows_a_key(event: _Loose) -> bool:
+    """Whether what follows the first item of a pair can only be a value: of a read to come, say, it is null."""
+    value = event.value[1]
+    if event.f in _ANSWERED:
+        return event.type == "invoke" and value is None
+    if event.f == "cas":
+        return _is_pair(value)
+    return event.f in ("acquire", "release") and not isinstance(value, (int, float))
 
 
 def _is_pair(value: Any) -> bool:

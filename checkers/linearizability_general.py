@@ -121,10 +121,13 @@ class _Report:
         start, end = int(operations.start[row]), int(operations.end[row])
         states = sorted({self.model.show(state) for state in outcome.states})
         last = [int(operations.index[placed]) for placed in reversed(outcome.order[-_MOST_OPERATIONS:])]
-        why = "in every order of the operations before it" if outcome.exact else "in every order that could lead to it"
+        orders = (
+            "in every order of the operations before it" if outcome.exact else "in every order that could lead to it"
+        )
+        why = f"{orders} the state is {_either(states)}" if states else "nothing before its end can have led to it"
         sentence = (
             f"{name_key(key)} is not linearizable as a {self.model.name}: {_named(operations, row)}, between "
-            f"{seconds(start)} and {seconds(end)}, has no place, because {why} the state is {_either(states)}; "
+            f"{seconds(start)} and {seconds(end)}, has no place, because {why}; "
             f"{len(outcome.order)} of the {calls} operations can be placed; {self.timeline.describe(start, end)}"
         )
         return Anomaly(

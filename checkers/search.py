@@ -42,6 +42,8 @@ _CONFIGURATION_BYTES = 300
 _STEP_BYTES = 150
 _FORGET_AT = 20_000
 """States that are kept before those that no configuration is in any more are forgotten."""
+_MOST_PAIRS = 1_000_000
+"""Up to so many pairs of a result and a change are looked at to find a result that nothing can have led to."""
 _SECOND_LOOK_S = 0.25
 """Most that is spent on saying more exactly where an illegal history goes wrong."""
 
@@ -83,7 +85,8 @@ class Outcome:
     stuck: list[int] = field(default_factory=list)
     """Of an illegal history the names of the operations that returned and find no place after that prefix."""
     states: list[Any] = field(default_factory=list)
-    """States that the object can have been in when the search ended, in no special order."""
+    """States that the object can have been in when the search ended, in no special order; none when the first of
+    `stuck` is not possible after any operations at all."""
     configurations: int = 0
     """How many were looked at: the measure of the work."""
     exact: bool = True
@@ -106,6 +109,9 @@ def search(model: Model, calls: Iterable[Call], initial: Hashable, budget: Budge
         outcome = attempt.run()
         work += outcome.configurations
         if outcome.verdict is not Verdict.INVALID or not attempt.narrowed:
+            break
+        if (impossible := attempt.impossible()) is not None:
+            outcome.stuck, outcome.states, outcome.exact = [ordered[impossible].name], [], False
             break
     if outcome.verdict is Verdict.INVALID and not outcome.exact:
         brief = Budget(min(budget.deadline, time.monotonic() + _SECOND_LOOK_S), budget.most_bytes)
@@ -140,7 +146,7 @@ class _Search:
         self, model: Model, calls: Sequence[Call], initial: Hashable, budget: Budget, foresees: bool, width: int
     ) -> None:
         self.model, self.calls, self.budget, self.foresees = model, calls, budget, foresees
-        self.width = width
+        self.width, self.initial = width, initial
         self.narrowed = False  # whether configurations were left out because there were enough
         self.classes: dict[Step, int] = {}
         self.class_of = [self._class(call) for call in calls]
@@ -194,6 +200,18 @@ class _Search:
         except _GaveUp as gave_up:
             return Outcome(Verdict.UNKNOWN, str(gave_up), configurations=self.work)
         return Outcome(Verdict.VALID, configurations=self.work)
+
+    def impossible(self) -> int | None:
+        """The first call that returned what nothing before its end can have led to, in any order; None without one."""
+        changes = [n for n in range(len(self.calls)) if not self.reading[n]]
+        if not self.foresees or len(changes) * len(self.targets) > _MOST_PAIRS:
+            return None
+        for target in self.targets:
+            limit = self.calls[target].end
+            others = [self.steps_of[self.class_of[n]] for n in changes if n != target and self.calls[n].start <= limit]
+            if not self.model.leads_to(self.initial, self.steps_of[self.class_of[target]], others):
+                return target
+        return None
 
     # -- operations that open and close --
 

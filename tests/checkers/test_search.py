@@ -167,3 +167,13 @@ def test_states_that_nobody_is_in_any_more_are_forgotten(monkeypatch: pytest.Mon
     for name in MODELS:
         recorded = history(name, count=60, clients=4, lost=0.05, seed=3)
         assert check_model(recorded, name, budget_s=5).verdict is Verdict.VALID
+
+
+def test_a_result_that_nothing_leads_to_is_found_before_all_orders_are_tried() -> None:
+    calls = [Call(n, n, 20 + n, "enqueue", n, n) for n in range(12)]
+    calls += [Call(50 + n, 40 + n, 90 + n, "dequeue", value, value) for n, value in enumerate([*range(11), 99])]
+    outcome = search(MODELS["queue"](), calls, (), Budget.of(60))
+    assert outcome.verdict is Verdict.INVALID
+    assert not outcome.exact
+    assert outcome.stuck == [61]
+    assert outcome.states == []
