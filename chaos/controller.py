@@ -163,8 +163,11 @@ class Controller:
     def _settle(self) -> None:
         self._progress("converge")
         node_timeout_ms = int(self.scenario.cluster.config["cluster-node-timeout"])
-        reason = self.topology.converge(self.deployment, deadline_ms=15_000 + 10 * node_timeout_ms)
-        self._phase("converged" if reason is None else "not-converged", reason)
+        unrest = self.topology.converge(self.deployment, deadline_ms=15_000 + 10 * node_timeout_ms)
+        if unrest is None:
+            self._phase("converged")
+        else:
+            self._phase("split-for-good" if unrest.lasting else "not-converged", unrest.reason)
         self._progress("final reads")
         self._final_reads()
         self._phase("closed")

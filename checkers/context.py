@@ -110,6 +110,8 @@ class Timeline:
     """Whether all faults were healed, all replicas caught up and the map agreed before the final reads."""
     why_not: str | None
     """Why the run counts as not converged, in words; None if it converged."""
+    settled: bool
+    """Whether nothing was going to change any more: converged, or at rest but for a lasting dispute about the map."""
     observed: bool
     """Whether an observer recorded views at all."""
 
@@ -128,6 +130,7 @@ class Timeline:
             load=_load(history, {name: time for name, time, _ in reversed(phases)}),
             converged=converged,
             why_not=why_not,
+            settled=converged or any(name == "split-for-good" for name, _, _ in phases),
             observed=any(view.time_ns != BEFORE for known in views.values() for view in known),
         )
 
@@ -304,8 +307,12 @@ def _handovers(history: History) -> list[Handover]:
     ]
 
 
+CONVERGENCE = ("converged", "not-converged", "split-for-good")
+"""The phases that say how waiting for convergence ended; in the last the nodes disagree about the map for good."""
+
+
 def _convergence(phases: list[tuple[str, int, str | None]]) -> tuple[bool, str | None]:
-    verdicts = [(name, reason) for name, _, reason in phases if name in ("converged", "not-converged")]
+    verdicts = [(name, reason) for name, _, reason in phases if name in CONVERGENCE]
     if not verdicts:
         return False, "the history does not say that the system converged before the final reads"
     name, reason = verdicts[-1]

@@ -35,7 +35,7 @@ def check_slots(history: History) -> Finding:
     """Find slots that two nodes served by turns, and what is wrong with the map after convergence.
 
     Kinds: `split-ownership`, `redirect-loop`, `map-disagreement`, `uncovered-slot`, `stranded-key`. Unknown when
-    nothing was proved, but the run did not converge or no observer recorded who was primary.
+    nothing was proved, but the run did not settle or no observer recorded who was primary.
     """
     timeline = Timeline.of(history)
     found = Collector("slots")
@@ -44,7 +44,7 @@ def check_slots(history: History) -> Finding:
     metrics |= _split_ownership(served, timeline, found)
     metrics["long_redirections"] = _long_redirections(history.operations, timeline, found)
     doubts = [] if timeline.observed else ["no observer recorded who was primary of what"]
-    if timeline.converged:
+    if timeline.settled:
         metrics |= check_settled(history, timeline, found)
     else:
         doubts.append(str(timeline.why_not))

@@ -51,6 +51,7 @@ _PHASES = {
     "healed": "every fault was healed",
     "converged": "the nodes agreed about the slots and every replica had caught up",
     "not-converged": "the nodes did not converge",
+    "split-for-good": "the nodes disagree for good about who serves what",
     "closed": "the final reads were done",
 }
 _LETTERS = 240

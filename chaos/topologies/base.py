@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from chaos.topologies.rest import Unrest
 from nemeses.system import System
 from nemeses.view import Owners
 
@@ -25,7 +26,7 @@ class Topology(Protocol):
     def observed(self, system: System, emit: Callable[[Mapping[str, Any]], None]) -> AbstractContextManager[object]:
         """While the context is entered, `emit` gets what each node says of itself, at the start and at changes."""
 
-    def converge(self, system: System, deadline_ms: int) -> str | None:
+    def converge(self, system: System, deadline_ms: int) -> Unrest | None:
         """Wait until all are at rest; None, or why they were not within the deadline."""
 
     def maps(self, system: System) -> dict[str, Owners]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from chaos.topologies.observer import Observer
-from chaos.topologies.rest import CLIENT_PREFIX, SETTLED, await_all, converge
+from chaos.topologies.rest import CLIENT_PREFIX, SETTLED, Unrest, await_all, converge
 from nemeses.system import ReplyError, System, Unreachable
 from nemeses.view import Owners, View
 
@@ -58,7 +58,7 @@ class ClusterTopology:
         """See `Topology.observed`; the values are those of `view` events."""
         return Observer(system, emit)
 
-    def converge(self, system: System, deadline_ms: int, client_prefix: str = CLIENT_PREFIX) -> str | None:
+    def converge(self, system: System, deadline_ms: int, client_prefix: str = CLIENT_PREFIX) -> Unrest | None:
         """Wait until the cluster is at rest; None, or why it was not within `deadline_ms`. See `rest.converge`."""
         return converge(system, deadline_ms, client_prefix)
 

@@ -8,7 +8,7 @@ that its primary has. A replica that says its link is up may still lack thousand
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from nemeses.system import System, Unreachable, WaitTimeout
 from nemeses.view import View
@@ -17,6 +17,19 @@ CLIENT_PREFIX = "cq-"
 """What the names of connections (CLIENT SETNAME) of the run's clients begin with."""
 OPEN_SLOTS_MS = 3_000
 """How long slots may keep convergence waiting by being open; a crashed migration leaves them open for ever."""
+LASTING = 4
+"""A disagreement about the map that did not change for this part of the deadline is there to stay."""
+
+
+class Unrest(NamedTuple):
+    """Why a cluster is not at rest."""
+
+    reason: str
+    lasting: bool = False
+    """Everything else is at rest, and this will not go away: the nodes disagree for good about who serves what."""
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 @runtime_checkable
@@ -35,13 +48,15 @@ Check = Callable[[System, dict[str, View]], str | None]
 """Says what keeps the cluster from being at rest, or None; gets each node's view."""
 
 
-def converge(system: System, deadline_ms: int, client_prefix: str = CLIENT_PREFIX) -> str | None:
+def converge(system: System, deadline_ms: int, client_prefix: str = CLIENT_PREFIX) -> Unrest | None:
     """Wait until the cluster is at rest, so that what it then holds decides durability. Does not raise for it.
 
     Open slots are waited for only as long as somebody may still close them. Returns None, or why it was not at rest
-    within `deadline_ms` from now. Raises Interrupted when the run is asked to end.
+    within `deadline_ms` from now; a disagreement about the map that does not change any more ends the wait early.
+    Raises Interrupted when the run is asked to end.
     """
     closing = system.now_ns() + min(OPEN_SLOTS_MS, deadline_ms // 2) * 1_000_000
+    map_ = _LastMap(deadline_ms // LASTING)
 
     def no_open_slots(system: System, views: dict[str, View]) -> str | None:
         return None if system.now_ns() >= closing else _open_slots(views)
@@ -49,11 +64,38 @@ def converge(system: System, deadline_ms: int, client_prefix: str = CLIENT_PREFI
     def no_clients(system: System, _: dict[str, View]) -> str | None:
         return _clients_left(system, client_prefix)
 
+    def at_rest() -> Unrest | bool:
+        views = _views(system)
+        _none_objects(system, views, (no_clients, _knows_all_well, _caught_up))
+        try:
+            _none_objects(system, views, (_agree, _serves, no_open_slots))
+        except Unreachable as objection:
+            if not map_.lasts(system.now_ns(), views):
+                raise
+            return Unrest(f"{objection}, and that did not change for {map_.lasting_ms} ms", lasting=True)
+        return True
+
     try:
-        await_all(system, "the cluster comes to rest", (no_clients, *SETTLED, no_open_slots), deadline_ms)
+        found = system.wait("the cluster comes to rest", at_rest, deadline_ms)
     except WaitTimeout as error:
-        return str(error)
-    return None
+        return Unrest(str(error))
+    return found if isinstance(found, Unrest) else None
+
+
+class _LastMap:
+    """What the nodes believed when it was last seen to change."""
+
+    def __init__(self, lasting_ms: int) -> None:
+        self.lasting_ms = lasting_ms
+        self._believed: Any = None
+        self._since_ns = 0
+
+    def lasts(self, now_ns: int, views: dict[str, View]) -> bool:
+        """Whether they have believed the same for long enough."""
+        believed = {name: (view.owners(), view.myself.importing, view.myself.migrating) for name, view in views.items()}
+        if believed != self._believed:
+            self._believed, self._since_ns = believed, now_ns
+        return now_ns - self._since_ns >= self.lasting_ms * 1_000_000
 
 
 def info(system: System, node: str, section: str, timeout_ms: int = 1_000) -> dict[str, str]:
@@ -68,13 +110,21 @@ def await_all(system: System, what: str, checks: Iterable[Check], timeout_ms: in
     wanted = list(checks)
 
     def at_rest() -> bool:
-        views = {name: View.fetch(system, name) for name in system.nodes}
-        objection = next((said for check in wanted if (said := check(system, views))), None)
-        if objection:
-            raise Unreachable(objection)  # "not yet", and quoted when time is up
+        _none_objects(system, _views(system), wanted)
         return True
 
     system.wait(what, at_rest, timeout_ms)
+
+
+def _views(system: System) -> dict[str, View]:
+    return {name: View.fetch(system, name) for name in system.nodes}
+
+
+def _none_objects(system: System, views: dict[str, View], checks: Iterable[Check]) -> None:
+    """Raise Unreachable, which means "not yet" and is quoted when time is up, with the first objection."""
+    objection = next((said for check in checks if (said := check(system, views))), None)
+    if objection:
+        raise Unreachable(objection)
 
 
 def _knows_all_well(system: System, views: dict[str, View]) -> str | None:
