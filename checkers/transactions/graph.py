@@ -166,7 +166,9 @@ def _realtime(transactions: Transactions, dependencies: Dependencies) -> None:
     ended = happened[transactions.ok[happened]]
     place = np.searchsorted(begun, transactions.end[ended], side="right")
     ended, place = ended[place < len(begun)], place[place < len(begun)]
-    stops, number = np.unique(place, return_inverse=True)
+    stop = np.zeros(len(begun), np.bool_)
+    stop[place] = True
+    stops, number = np.flatnonzero(stop), (np.cumsum(stop) - 1)[place]
     if not len(stops):
         return
     nodes = dependencies.nodes + np.arange(len(stops))

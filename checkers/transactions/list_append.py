@@ -13,13 +13,14 @@ committed but that no read shows comes after all that were read, since nothing e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from checkers.transactions.graph import RW, WR, WW, Dependencies
-from checkers.transactions.micro import APPEND, READ, Flags, Ints, Transactions, Writes, never, unread
+from checkers.transactions.micro import APPEND, READ, Flags, Ints, Transactions, Writes, never
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Lists:
     """Micro-operation of each read of a list."""
     key: Ints
     """Number of the key, by read."""
-    seen: list[list[Any]]
-    """What each read returned."""
+    seen: list[Any]
+    """What each read returned: a list, or null, which is an empty one."""
     length: Ints
     longest: Ints
     """By key: the read that shows most, -1 where there is none."""
@@ -53,8 +54,9 @@ class Lists:
     def order(self, key: int) -> list[Any]:
         """The elements of a key in the order of their appending, as far as they were read."""
         longest = int(self.longest[key])
-        return self.seen[longest] if longest >= 0 else []
+        return list(self.seen[longest] or ()) if longest >= 0 else []
 
+    @cached_property
     def last_writer(self) -> Ints:
         """By read: the write of the last element it shows, -1 for an empty list or an element nobody wrote."""
         if not len(self.writer):
@@ -71,26 +73,20 @@ def read_lists(transactions: Transactions, writes: Writes) -> Lists:
     count = len(transactions.keys)
     is_list = np.zeros(count, np.bool_)
     is_list[transactions.key[transactions.kind == APPEND]] = True
-    read = np.flatnonzero(transactions.kind == READ)
-    arguments = transactions.values(read)
-    strange = ~is_list[transactions.key[read]]
-    for place in np.flatnonzero(strange).tolist():  # a list that only garbage fills
-        strange[place] = not isinstance(arguments[place], list)
-    if strange.any():
-        arguments = [argument for argument, odd in zip(arguments, strange.tolist(), strict=True) if not odd]
-        read = read[~strange]
-    key = transactions.key[read]
-    seen = unread(arguments)
-    length = np.fromiter(map(len, seen), np.int64, len(seen))
+    # A key that nobody appended to is a list as well where a read returned one.
+    lists = is_list[transactions.key] | (transactions.length >= 0)
+    read = np.flatnonzero((transactions.kind == READ) & lists)
+    key, seen = transactions.key[read], transactions.values(read)
+    length = np.maximum(transactions.length[read], 0)
     longest = never(count)
     most = np.zeros(count, np.int64)
     np.maximum.at(most, key, length)
     full = np.flatnonzero(length == most[key])[::-1]
     longest[key[full]] = full  # of equally long ones, the first: it is assigned last
-    shown = [seen[number] if number >= 0 else [] for number in longest.tolist()]
-    first = np.concatenate(([0], np.cumsum(np.fromiter(map(len, shown), np.int64, count))))
+    shown = [seen[number] if most[k] else [] for k, number in enumerate(longest.tolist())]
+    first = np.concatenate(([0], np.cumsum(most)))
     # Whole slices are compared in C, which costs half of what turning all elements into numbers would.
-    agreeing = [value == shown[k][:n] for value, k, n in zip(seen, key.tolist(), length.tolist(), strict=True)]
+    agreeing = [not n or value == shown[k][:n] for value, k, n in zip(seen, key.tolist(), length.tolist(), strict=True)]
     deviant = np.flatnonzero(~np.array(agreeing, np.bool_))
     position_key = np.repeat(np.arange(count), np.diff(first))
     elements = writes.values.encode(list(chain.from_iterable(shown)))
@@ -134,13 +130,13 @@ def _repeated(key: Ints, element: Ints, writer: Ints) -> Ints:
 def observed(lists: Lists) -> Ints:
     """Transactions of which somebody saw an append: they took effect, whatever their client knew."""
     found = np.concatenate([lists.writer, *lists.deviant_writer]) if len(lists.deviant) else lists.writer
-    return np.unique(lists.writes.txn[found[found >= 0]])
+    return lists.writes.txn[found[found >= 0]]
 
 
 def depend(lists: Lists, committed: Flags, dependencies: Dependencies) -> None:
     """Add the ww, wr and rw edges that the reads of lists prove."""
     writes, txn = lists.writes, lists.transactions.txn
-    last = lists.last_writer()
+    last = lists.last_writer
     reader = txn[lists.read]
     told = (last >= 0) & committed[writes.txn[last]] if len(writes.txn) else last >= 0
     dependencies.add(WR, writes.txn[last[told]], reader[told])

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, count
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -28,10 +27,14 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 APPEND, WRITE, READ = 0, 1, 2
+NULL, PLAIN = -1, -2
+"""Instead of a length: an argument that is null, or one that is no list."""
 _KINDS = {"append": APPEND, "w": WRITE, "r": READ}
 
 _ELSEWHERE = ("replica", "cache")
 """Ways (`via`) to read that do not ask the owner of a key; nobody promised anything about those reads."""
+_BLOCK = 256
+"""Transactions flattened at a time."""
 _LARGEST = 2**62
 
 
@@ -56,9 +59,11 @@ class Transactions:
     key: Ints
     kind: NDArray[np.uint8]
     """`APPEND`, `WRITE` or `READ`."""
+    length: Ints
+    """How long the list is that it wrote or read, or `NULL` or `PLAIN`."""
     place: Ints
     """Where its argument stands in `arguments`."""
-    arguments: list[Any]
+    arguments: NDArray[np.object_]
 
     def __len__(self) -> int:
         """Number of transactions."""
@@ -73,6 +78,13 @@ class Transactions:
     def group(self) -> Ints:
         """Number of the group of each micro-operation."""
         return np.cumsum(self.head) - 1
+
+    @cached_property
+    def updates(self) -> Flags:
+        """Whether a micro-operation is the first of its group, a read, and a write follows it in the group."""
+        writes = np.zeros(int(self.group[-1]) + 1 if len(self.group) else 0, np.bool_)
+        writes[self.group[self.kind != READ]] = True
+        return np.asarray(self.head & (self.kind == READ) & writes[self.group], np.bool_)
 
     @cached_property
     def start(self) -> Ints:
@@ -95,8 +107,8 @@ class Transactions:
 
     def values(self, micros: Ints) -> list[Any]:
         """What micro-operations wrote or read."""
-        arguments = self.arguments
-        return [arguments[place] for place in self.place[micros].tolist()]
+        found: list[Any] = self.arguments[self.place[micros]].tolist()
+        return found
 
     def of(self, txn: int) -> range:
         """The micro-operations of one transaction."""
@@ -115,6 +127,7 @@ class Transactions:
             txn=self.txn[kept],
             key=self.key[kept],
             kind=self.kind[kept],
+            length=self.length[kept],
             place=self.place[kept],
         )
 
@@ -130,17 +143,16 @@ def flatten(history: History, *, null_reads_unknown: bool = False) -> tuple[Tran
     values = operations.value if len(row) == len(operations) else [operations.value[n] for n in row.tolist()]
     numbers: defaultdict[Any, int] = defaultdict(count().__next__)
     try:
-        sizes = np.fromiter(map(len, values), np.int64, len(values))
-        micros = list(chain.from_iterable(values))
-        kind = np.fromiter(map(_KINDS.__getitem__, map(itemgetter(0), micros)), np.uint8, len(micros))
-        key = np.fromiter(map(numbers.__getitem__, map(itemgetter(1), micros)), np.int64, len(micros))
-        arguments = list(map(itemgetter(2), micros))
-    except (TypeError, KeyError, IndexError) as error:
+        blocks = [_block(values[first : first + _BLOCK], numbers) for first in range(0, len(values), _BLOCK)]
+    except (TypeError, KeyError) as error:
         raise _malformed(operations, row) from error
+    sizes, kind, key, length, arguments = (
+        np.concatenate(column) for column in zip(_block([], numbers), *blocks, strict=True)
+    )
     txn = np.repeat(np.arange(len(row)), sizes)
     known = (kind != READ) | (operations.type[row] == OK)[txn]
     if null_reads_unknown:
-        known &= (kind != READ) | np.fromiter((a is not None for a in arguments), np.bool_, len(arguments))
+        known &= (kind != READ) | (length != NULL)
     place = np.flatnonzero(known)
     place = place[np.argsort(txn[place] * max(1, len(numbers)) + key[place], kind="stable")]
     transactions = Transactions(
@@ -153,6 +165,7 @@ def flatten(history: History, *, null_reads_unknown: bool = False) -> tuple[Tran
         txn=txn[place],
         key=key[place],
         kind=kind[place],
+        length=length[place],
         place=place,
         arguments=arguments,
     )
@@ -163,6 +176,27 @@ def flatten(history: History, *, null_reads_unknown: bool = False) -> tuple[Tran
         transactions = transactions.without(repeated)
         writes = Writes(transactions)
     return transactions, writes
+
+
+def _block(
+    values: list[Any], numbers: defaultdict[Any, int]
+) -> tuple[Ints, NDArray[np.uint8], Ints, Ints, NDArray[Any]]:
+    """Of a few transactions, how long each is, and kinds, keys, lengths and arguments of their micro-operations.
+
+    Few, so that what one pass fetched from memory, where it lies strewn about, is still at hand for the next.
+    """
+    sizes = np.fromiter(map(len, values), np.int64, len(values))
+    flat = list(chain.from_iterable(chain.from_iterable(values)))
+    size = len(flat) // 3
+    if len(flat) != 3 * sizes.sum():
+        raise TypeError("some micro-operation has not three parts")
+    return (
+        sizes,
+        np.fromiter(map(_KINDS.__getitem__, flat[::3]), np.uint8, size),
+        np.fromiter(map(numbers.__getitem__, flat[1::3]), np.int64, size),
+        np.array([len(a) if a.__class__ is list else NULL if a is None else PLAIN for a in flat[2::3]], np.int64),
+        np.fromiter(flat[2::3], object, size),
+    )
 
 
 def _taking_part(operations: Operations) -> Ints:
@@ -199,18 +233,18 @@ def _unfit(transactions: Transactions) -> dict[int, str]:
     registers = np.bincount(key[kind == WRITE], minlength=size) > 0
     for number in np.flatnonzero(lists & registers).tolist():
         bad[number] = "it was both appended to and written, so what it should hold is not defined"
-    reads = np.flatnonzero(kind == READ)
-    types = list(map(type, transactions.values(reads)))
-    if registers.any() or not set(types) <= {list, type(None)}:
-        seen = np.fromiter((kind is list for kind in types), np.bool_, len(types))
-        null = np.fromiter((kind is type(None) for kind in types), np.bool_, len(types))
-        for number in np.unique(key[reads][~seen & ~null & lists[key[reads]]]).tolist():
-            bad.setdefault(number, "it was appended to, but a read of it returned no list")
-        for number in np.unique(key[reads][seen & registers[key[reads]]]).tolist():
-            bad.setdefault(number, "it was written as a register, but a read of it returned a list")
-    for micro in np.flatnonzero(kind == WRITE).tolist() if registers.any() else ():
-        if transactions.argument(micro) is None:
-            bad.setdefault(int(key[micro]), "null was written to it, which looks like its initial value")
+    unlike = {
+        "it was appended to, but a read of it returned no list": (kind == READ)
+        & (transactions.length == PLAIN)
+        & lists[key],
+        "it was written as a register, but a read of it returned a list": (kind == READ)
+        & (transactions.length >= 0)
+        & registers[key],
+        "null was written to it, which looks like its initial value": (kind == WRITE) & (transactions.length == NULL),
+    }
+    for reason, micros in unlike.items():
+        for number in np.unique(key[micros]).tolist():
+            bad.setdefault(number, reason)
     return bad
 
 
@@ -299,11 +333,6 @@ def show(value: Any, longest: int = 6) -> str:
         tail = ", ".join(str(element) for element in value[-longest:])
         return f"[..., {tail}]" if len(value) > longest else f"[{tail}]"
     return str(value)
-
-
-def unread(values: Sequence[Any]) -> list[list[Any]]:
-    """Lists that were read, a null read as the empty list."""
-    return [value or [] for value in values]
 
 
 def never(size: int) -> Ints:

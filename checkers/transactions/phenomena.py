@@ -13,7 +13,7 @@ import numpy as np
 
 from checkers.transactions.list_append import Lists
 from checkers.transactions.micro import APPEND, READ, Flags, Ints, Transactions, Writes, never, show
-from checkers.transactions.read_write import Registers, updates
+from checkers.transactions.read_write import Registers
 
 MANY = 10
 """Transactions that one phenomenon names at most."""
@@ -34,7 +34,7 @@ def in_lists(lists: Lists, committed: Flags) -> Iterator[Phenomenon]:
     yield from _foreign_elements(lists)
     yield from _duplicates(lists)
     yield from _contradictions(lists)
-    yield from _unfinished(lists.transactions, lists.writes, lists.read, lists.last_writer(), committed)
+    yield from _unfinished(lists.transactions, lists.writes, lists.read, lists.last_writer, committed)
     yield from _appended_to_aborted(lists, committed)
     yield from _list_inconsistencies(lists)
     yield from _torn_appends(lists)
@@ -45,7 +45,7 @@ def in_lists(lists: Lists, committed: Flags) -> Iterator[Phenomenon]:
 def in_registers(registers: Registers, committed: Flags) -> Iterator[Phenomenon]:
     """Everything that the reads of registers show without a cycle."""
     transactions, writes, read, writer = registers.transactions, registers.writes, registers.read, registers.writer
-    replaces = updates(transactions, read)
+    replaces = transactions.updates[read]
     for number in np.flatnonzero(~registers.null & (writer < 0)).tolist():
         words = f"{{0}} read {_name(transactions, read[number])} as {_value(transactions, read[number])}"
         yield _on(transactions, "garbage-read", read[number], f"{words}, which nobody wrote")
@@ -183,7 +183,7 @@ def _aborted(transactions: Transactions, writes: Writes, read: int, write: int, 
 
 def _lost_updates(transactions: Transactions, read: Ints, version: Ints) -> Iterator[Phenomenon]:
     """Several transactions that read one version of a key and then wrote to the key."""
-    replaces = updates(transactions, read)
+    replaces = transactions.updates[read]
     read, version = read[replaces], version[replaces]
     order = np.lexsort((version, transactions.key[read]))
     read, version = read[order], version[order]
@@ -220,14 +220,15 @@ def _list_inconsistencies(lists: Lists) -> Iterator[Phenomenon]:
     doubtful = ~lists.ordered[lists.key] & ~bad & (again | (own > 0))
     for read in np.flatnonzero(doubtful).tolist():
         micro, size = int(lists.read[read]), int(own[read])
-        told = lists.seen[before[read]] if again[read] else lists.seen[read][: len(lists.seen[read]) - size]
-        bad[read] = lists.seen[read] != told + transactions.values(np.arange(micro - size, micro))
+        seen = lists.seen[read] or []
+        told = (lists.seen[before[read]] or []) if again[read] else seen[: len(seen) - size]
+        bad[read] = seen != told + transactions.values(np.arange(micro - size, micro))
     sure = np.flatnonzero(lists.ordered[lists.key] & ~bad & (own > 0))
     end = lists.first[lists.key] + lists.length
     for back in range(1, int(own[sure].max(initial=0)) + 1):
         sure = sure[own[sure] >= back]
         bad[sure] |= lists.writer[end[sure] - back] != write[lists.read[sure] - back]
-    last = lists.last_writer()
+    last = lists.last_writer
     early = last >= 0
     early[early] = lists.writes.txn[last[early]] == transactions.txn[lists.read[early]]
     early[early] = lists.writes.micro[last[early]] > lists.read[early]

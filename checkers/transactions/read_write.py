@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from checkers.transactions.graph import RW, WR, Dependencies
-from checkers.transactions.micro import READ, WRITE, Flags, Ints, Transactions, Writes
+from checkers.transactions.micro import APPEND, NULL, READ, WRITE, Flags, Ints, Transactions, Writes
 
 
 @dataclass(frozen=True)
@@ -42,23 +42,13 @@ class Registers:
 
 def read_registers(transactions: Transactions, writes: Writes) -> Registers:
     """Find who wrote what the reads of registers returned."""
-    is_register = np.zeros(len(transactions.keys), np.bool_)
-    is_list = is_register.copy()
-    is_list[writes.key] = transactions.kind[writes.micro] != WRITE
-    is_register[writes.key] = transactions.kind[writes.micro] == WRITE
-    read = np.flatnonzero((transactions.kind == READ) & ~is_list[transactions.key])
-    arguments = transactions.values(read)
-    written = is_register[transactions.key[read]]
-    mine = np.fromiter(
-        (known or not isinstance(a, list) for a, known in zip(arguments, written.tolist(), strict=True)),
-        np.bool_,
-        len(read),
-    )
-    read, arguments = read[mine], [a for a, kept in zip(arguments, mine.tolist(), strict=True) if kept]
-    null = np.fromiter((argument is None for argument in arguments), np.bool_, len(arguments))
+    is_list = np.zeros(len(transactions.keys), np.bool_)
+    is_list[transactions.key[transactions.kind == APPEND]] = True
+    read = np.flatnonzero((transactions.kind == READ) & ~is_list[transactions.key] & (transactions.length < 0))
+    null = transactions.length[read] == NULL
     key = transactions.key[read]
     value = np.zeros(len(read), np.int64)
-    value[~null] = writes.values.encode([argument for argument in arguments if argument is not None])
+    value[~null] = writes.values.encode(transactions.values(read[~null]))
     return Registers(
         transactions=transactions,
         writes=writes,
@@ -72,15 +62,7 @@ def read_registers(transactions: Transactions, writes: Writes) -> Registers:
 
 def observed(registers: Registers) -> Ints:
     """Transactions of which somebody saw a write: they took effect, whatever their client knew."""
-    return np.unique(registers.writes.txn[registers.writer[registers.writer >= 0]])
-
-
-def updates(transactions: Transactions, read: Ints) -> Flags:
-    """By read: whether its transaction first read the key here, and later wrote to it."""
-    group = transactions.group
-    writes = np.zeros(int(group[-1]) + 1 if len(group) else 0, np.bool_)
-    writes[group[transactions.kind != READ]] = True
-    return transactions.head[read] & writes[group[read]]
+    return registers.writes.txn[registers.writer[registers.writer >= 0]]
 
 
 def depend(registers: Registers, committed: Flags, dependencies: Dependencies) -> None:
@@ -91,7 +73,7 @@ def depend(registers: Registers, committed: Flags, dependencies: Dependencies) -
     told[told] = committed[author] & (author != reader[told])
     dependencies.add(WR, writes.txn[registers.writer[told]], reader[told])
 
-    replaces = told & updates(registers.transactions, registers.read)
+    replaces = told & registers.transactions.updates[registers.read]
     dependencies.fan(
         sources=reader[told],
         kinds=np.full(np.count_nonzero(told), RW, np.uint8),
