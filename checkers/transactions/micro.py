@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain, count
+from itertools import chain, compress, count
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class Transactions:
     kind: NDArray[np.uint8]
     """`APPEND`, `WRITE` or `READ`."""
     length: Ints
-    """How long the list is that it wrote or read, or `NULL` or `PLAIN`."""
+    """How long the list is that it read, or `NULL` or `PLAIN`; `PLAIN` for whatever is appended."""
     place: Ints
     """Where its argument stands in `arguments`."""
     arguments: NDArray[np.object_]
@@ -190,13 +190,16 @@ def _block(
     size = len(flat) // 3
     if len(flat) != 3 * sizes.sum():
         raise TypeError("some micro-operation has not three parts")
-    return (
-        sizes,
-        np.fromiter(map(_KINDS.__getitem__, flat[::3]), np.uint8, size),
-        np.fromiter(map(numbers.__getitem__, flat[1::3]), np.int64, size),
-        np.array([len(a) if a.__class__ is list else NULL if a is None else PLAIN for a in flat[2::3]], np.int64),
-        np.fromiter(flat[2::3], object, size),
-    )
+    kind = np.fromiter(map(_KINDS.__getitem__, flat[::3]), np.uint8, size)
+    key = np.fromiter(map(numbers.__getitem__, flat[1::3]), np.int64, size)
+    arguments = flat[2::3]
+    taken = kind != APPEND
+    length = np.full(size, PLAIN, np.int64)
+    length[taken] = [
+        len(argument) if argument.__class__ is list else NULL if argument is None else PLAIN
+        for argument in compress(arguments, taken.tolist())
+    ]
+    return sizes, kind, key, length, np.fromiter(arguments, object, size)
 
 
 def _taking_part(operations: Operations) -> Ints:
