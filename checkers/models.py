@@ -96,7 +96,8 @@ class Model(abc.ABC):
     def leads_to(self, state: Any, target: Step, others: Sequence[Step]) -> bool:
         """Whether `target` may become possible after `state` when only some of `others` happen in between.
 
-        True when in doubt, as here. A model that can tell spares the search the orders that lead nowhere.
+        `target` returned something, and is of no blind function. True when in doubt, as here: a model that can tell
+        spares the search the orders that lead nowhere.
         """
         return True
 

@@ -32,7 +32,7 @@ from checkers.finding import Verdict
 from checkers.history import NEVER
 from checkers.models import INCONSISTENT, UNSEEN, Call, Model, Step
 
-_WIDTHS = (1, 8, sys.maxsize)
+_WIDTHS = (1, 2, 4, 8, 16, 32, sys.maxsize)
 """Configurations to carry from one completion to the next. An order that is found proves the history legal however
 few were carried; only when none is found are more needed, and in the end all."""
 _LOOK_EVERY = 256
@@ -110,7 +110,7 @@ def search(model: Model, calls: Iterable[Call], initial: Hashable, budget: Budge
         work += outcome.configurations
         if outcome.verdict is not Verdict.INVALID or not attempt.narrowed:
             break
-        if (impossible := attempt.impossible()) is not None:
+        if width == _WIDTHS[0] and (impossible := attempt.impossible()) is not None:
             outcome.stuck, outcome.states, outcome.exact = [ordered[impossible].name], [], False
             break
     if outcome.verdict is Verdict.INVALID and not outcome.exact:
