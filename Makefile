@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test lint format bench soak clean
 
 help:
-	@echo "make demo | test | lint | bench | install | clean"
+	@echo "make demo | test | lint | bench | soak | install | clean"
 
 $(BIN)/cachequake: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cachequake needs Python 3.11 or later; run make with PYTHON=python3.x"; exit 1; }
@@ -39,6 +39,11 @@ format: $(VENV)/test-installed
 bench: $(VENV)/test-installed
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/check.py
+
+soak: $(VENV)/test-installed
+	$(BIN)/python tests/soak.py runs primary-partition kill-without-persistence replica-reads migration-crash
+	$(BIN)/python tests/soak.py runs steady graceful-failover slot-migration
+	$(BIN)/python tests/soak.py kills
 
 clean:
 	rm -rf $(VENV) dist

@@ -32,7 +32,7 @@ class Operation(NamedTuple):
     writes: bool
     """Whether it may have an effect: then an error of unknown outcome is `info`, else `fail`."""
     result: Callable[[list[Any]], Any]
-    """Replies (one a command but WAIT, RESP2, bulk strings as bytes, none an error) to the value of the `ok` completion.
-    Raises Refused or Doubtful."""
+    """Replies (one a command but WAIT, RESP2, bulk strings as bytes, none an error) to the value of the completion,
+    which is `ok`. Raises Refused or Doubtful."""
     via: str | None = None
     """How, where one function has several ways: `multi`, `script`, `replica`, `cross-slot`."""

@@ -288,7 +288,8 @@ def _nemesis(source: Source, given: Any, duration_ms: int) -> list[FaultSpec | M
         elif isinstance(entry, dict) and "fault" in entry:
             entries.append(_fault(source, place, entry, duration_ms))
         else:
-            source.fail(place, f"a nemesis is {{fault: KIND, ...}} or {{random: [KIND, ...], every: 4s}}, not {entry!r}")
+            forms = "{fault: KIND, ...} or {random: [KIND, ...], every: 4s}"
+            source.fail(place, f"a nemesis is {forms}, not {entry!r}")
     return entries
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from isolated import NOBODY, python_for_nobody
+from leftovers import controllers, processes_of
 
 from chaos.clean import clean_up
 from chaos.judge import check_run
@@ -37,19 +38,6 @@ def command(*arguments, python=sys.executable, **options):
         env=environment,
         **options,
     )
-
-
-def processes_of(run_dir):
-    """Processes whose command line or working directory lies in a run's directory."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().decode(errors="replace") + os.readlink(entry / "cwd")
-        except OSError:
-            continue
-        if str(run_dir) in words:
-            found.append(int(entry.name))
-    return found
 
 
 def wait_for(condition, seconds=30.0):
@@ -143,15 +131,6 @@ def test_a_killed_controller_leaves_nothing_and_its_history_can_be_checked(tmp_p
     assert result.operations["ok"] > 0
     assert "killed" in result.error
     assert not result.count("lost-write"), "without final reads nothing is called lost"
-
-
-def controllers(run_dir):
-    found = []
-    for pid in processes_of(run_dir):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"chaos.controller" in words and b"unshare" not in words[0]:
-            found.append(pid)
-    return found
 
 
 def test_a_replay_says_what_came_back(tmp_path):

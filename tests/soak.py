@@ -1,0 +1,140 @@
+"""Long measurements on real servers, run by hand (`make soak`): rates over seeds, replays, and killed controllers.
+
+    python tests/soak.py runs primary-partition steady --seeds 10 [--server PATH] [--out DIR]
+    python tests/soak.py planted RUN...       every kind of anomaly planted into healthy runs: is it found?
+    python tests/soak.py replays RUN...       does the anomaly of a failing run come back?
+    python tests/soak.py kills --count 10     controllers killed at random moments: what is left?
+
+Each prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+
+from leftovers import controllers, processes_of  # noqa: E402
+from planting import PLANTERS, read  # noqa: E402
+
+from chaos.clean import clean_up  # noqa: E402
+from chaos.judge import check_run  # noqa: E402
+from chaos.replay import replay_run  # noqa: E402
+from chaos.run import run_scenario  # noqa: E402
+from chaos.scenario import load_scenario  # noqa: E402
+from chaos.store import HISTORY  # noqa: E402
+from checkers import check  # noqa: E402
+
+
+def runs(arguments: argparse.Namespace) -> None:
+    print("| scenario | runs | claims | runs with each kind of anomaly | operations | checked, by checker, at least |")
+    print("|---|---|---|---|---|---|")
+    for name in arguments.scenarios:
+        claims: Counter[str] = Counter()
+        kinds: Counter[str] = Counter()
+        checked: dict[str, int] = {}
+        operations = 0
+        for seed in range(1, arguments.seeds + 1):
+            result = run_scenario(load_scenario(name), seed=seed, server=arguments.server, out=arguments.out).result
+            claims[result.claims_verdict] += 1
+            kinds.update({kind for finding in result.findings.values() for kind in finding.counts})
+            operations += sum(result.operations.values())
+            for checker, finding in result.findings.items():
+                count = int(finding.metrics.get("checked") or 0)
+                checked[checker] = min(count, checked.get(checker, count))
+            if result.error:
+                print(f"{name} seed {seed}: {result.error}", file=sys.stderr)
+        print(
+            f"| {name} | {arguments.seeds} | {_listed(claims)} | {_listed(kinds) or 'none'} | {operations:,} "
+            f"| {', '.join(f'{checker} {count:,}' for checker, count in checked.items())} |",
+            flush=True,
+        )
+
+
+def planted(arguments: argparse.Namespace) -> None:
+    found: Counter[str] = Counter()
+    impossible: Counter[str] = Counter()
+    for run_dir in arguments.runs:
+        recording = read(run_dir / HISTORY)
+        for kind, plant in PLANTERS.items():
+            changed = recording.copy()
+            if plant(changed):
+                found[kind] += any(kind in finding.counts for finding in check(changed.history()).values())
+            else:
+                impossible[kind] += 1
+    print("| planted | found | of | nothing to plant it into |\n|---|---|---|---|")
+    for kind in PLANTERS:
+        print(f"| {kind} | {found[kind]} | {len(arguments.runs) - impossible[kind]} | {impossible[kind]} |")
+
+
+def replays(arguments: argparse.Namespace) -> None:
+    print("| run | kinds that broke a claim | came back |\n|---|---|---|")
+    came = 0
+    for run_dir in arguments.runs:
+        outcome = replay_run(run_dir.resolve(), server=arguments.server, out=arguments.out)
+        came += outcome.exit_code == 0
+        back = "yes" if outcome.exit_code == 0 else f"no: {', '.join(outcome.missing)}"
+        print(f"| {run_dir.resolve().name} | {', '.join(sorted(outcome.wanted))} | {back} |", flush=True)
+    print(f"\n{came} of {len(arguments.runs)} came back")
+
+
+def kills(arguments: argparse.Namespace) -> None:
+    print("| killed after | events recorded | processes left after clean | history checked |\n|---|---|---|---|")
+    for number in range(arguments.count):
+        out = arguments.out / f"kill-{number}"
+        command = ["run", arguments.scenario, "--seed", str(number), "--out", str(out)]
+        child = subprocess.Popen(
+            [sys.executable, "-c", "from chaos.cli import main; main()", *command],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        moment = random.uniform(1.0, 12.0)
+        time.sleep(moment)  # the moment is the experiment, it waits for nothing
+        run_dir = (out / "latest").resolve()
+        for pid in controllers(run_dir):
+            os.kill(pid, signal.SIGKILL)
+        child.wait()
+        clean_up(out)
+        result = check_run(run_dir)
+        events = (run_dir / HISTORY).read_bytes().count(b"\n") - 1
+        left = len(processes_of(run_dir)) + (run_dir / "work").exists()
+        print(f"| {moment:.1f} s | {events:,} | {left} | yes, {result.verdict} |", flush=True)
+
+
+def _listed(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counter.most_common())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Long measurements on real servers.")
+    parser.add_argument("--out", type=Path, default=Path("runs") / "soak")
+    parser.add_argument("--server")
+    commands = parser.add_subparsers(required=True)
+    each = commands.add_parser("runs")
+    each.add_argument("scenarios", nargs="+")
+    each.add_argument("--seeds", type=int, default=10)
+    each.set_defaults(do=runs)
+    for name, do in (("planted", planted), ("replays", replays)):
+        each = commands.add_parser(name)
+        each.add_argument("runs", nargs="+", type=Path)
+        each.set_defaults(do=do)
+    each = commands.add_parser("kills")
+    each.add_argument("--count", type=int, default=10)
+    each.add_argument("--scenario", default="everything")
+    each.set_defaults(do=kills)
+    arguments = parser.parse_args()
+    arguments.do(arguments)
+
+
+if __name__ == "__main__":
+    main()
