@@ -41,7 +41,7 @@ class Job(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_default
     aliases: dict[str, str] = {}
     """Names by `host:port`, for addresses that servers announce but clients reach elsewhere."""
     sources: dict[int, str] = {}
-    """The local address that a client speaks from; any, when absent."""
+    """What a client binds (see `chaos.transport.local_address`); anything, when absent."""
     slots: list[tuple[int, int, str]]
     """First slot, last slot, node: the map when the run begins."""
     replicas: dict[str, list[str]] = {}

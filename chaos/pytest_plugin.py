@@ -42,6 +42,8 @@ def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest
     from chaos.deploy.servers import find
     from chaos.errors import ServerError
 
+    if image := config.getoption("--quake-image"):
+        return [f"cachequake: image {image}, runs in {_out(config)}"]
     try:
         return [f"cachequake: {find(config.getoption('--quake-server'))}, runs in {_out(config)}"]
     except ServerError as error:

@@ -6,10 +6,13 @@ Connections are named by the caller's own links; what happens to them comes back
 from __future__ import annotations
 
 import errno
+import functools
+import itertools
 import os
 import select
 import socket
 import time
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -41,7 +44,7 @@ class Transport(Protocol[L]):
     """Opens connections and carries bytes. Nothing blocks but `poll`, and nothing fails but through `poll`."""
 
     def connect(self, link: L, address: Address, source: str | None) -> None:
-        """Begin to connect, from the local address `source` if given; CONNECTED or LOST follows, or neither."""
+        """Begin to connect, from `source` if given (see `local_address`); CONNECTED or LOST follows, or neither."""
 
     def send(self, link: L, data: bytes) -> None:
         """Send all of `data`, in order, as the other side takes it. Without effect on a link that is closed."""
@@ -58,8 +61,22 @@ RETRY_NS = 50_000_000
 CHUNK = 262_144
 CUT = {errno.EINVAL, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM}
 """What connecting through a blackholed route, a reject rule or a dropped packet says at once."""
-IP_BIND_ADDRESS_NO_PORT = 24
-"""Choose the local port when connecting, so that many connections can share one (see ip(7))."""
+_ANY_PORT = (socket.IPPROTO_IP, 24)
+"""IP_BIND_ADDRESS_NO_PORT: choose the local port when connecting, so that many connections can share one (ip(7))."""
+
+
+def local_address(source: str) -> Address:
+    """What to bind for a source: `ADDRESS` (any port: 0), or the next in turn of `ADDRESS:FIRST-LAST`."""
+    host, colon, _ = source.partition(":")
+    if not colon or source.count(":") > 1:  # the latter is an IPv6 address
+        return source, 0
+    return host, next(_ports(source))
+
+
+@functools.cache
+def _ports(source: str) -> Iterator[int]:
+    first, last = source.partition(":")[2].split("-")
+    return itertools.cycle(range(int(first), int(last) + 1))
 
 
 class _Connection(Generic[L]):
@@ -102,9 +119,11 @@ class SocketTransport(Generic[L]):
         )
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if connection.source is not None:
-            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            address = local_address(connection.source)
+            level, option = (socket.SOL_SOCKET, socket.SO_REUSEADDR) if address[1] else _ANY_PORT
+            sock.setsockopt(level, option, 1)
             try:
-                sock.bind((connection.source, 0))
+                sock.bind(address)
             except OSError as error:
                 raise RunFailed(f"a client cannot use the address {connection.source}: {error.strerror}") from error
         code = sock.connect_ex(connection.address)

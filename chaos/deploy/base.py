@@ -40,7 +40,7 @@ class Deployment(System, Protocol):
         """Copy every node's log into `target`."""
 
     def client_address(self, client: int) -> str:
-        """What a client binds before it connects, so that cuts can tell it apart."""
+        """What a client binds before it connects (see `chaos.transport.local_address`), so that cuts tell it apart."""
 
     def translate(self, host: str, port: int) -> str | None:
         """Name of the node that goes by this address in redirections; None for a stranger."""

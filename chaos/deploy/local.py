@@ -121,8 +121,8 @@ class LocalDeployment(Clock):
         """What client number `client` (from 0) binds before it connects, so that cuts can tell it apart."""
         return self._network.addresses.client(client)
 
-    def is_client(self, host: str) -> bool:
-        """Whether this is the address of a client of the run; see `chaos.topologies.rest.KnowsClients`."""
+    def is_client(self, host: str, port: int) -> bool:
+        """Whether a client of the run speaks from there; see `chaos.topologies.rest.KnowsClients`."""
         return self._network.addresses.is_client(host)
 
     def translate(self, host: str, port: int) -> str | None:

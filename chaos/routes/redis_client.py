@@ -40,7 +40,7 @@ from chaos.operation import Doubtful, Operation, Refused
 from chaos.outcomes import Outcome, classify, judge
 from chaos.recorder import Recorder
 from chaos.routes.slotmap import Directory, UnknownAddress
-from chaos.transport import CUT, RETRY_NS
+from chaos.transport import CUT, RETRY_NS, local_address
 from checkers.history import Event
 
 INTERNAL = frozenset({"HELLO", "AUTH", "CLIENT", "SELECT", "READONLY", "CLUSTER", "ASKING", "PING", "COMMAND", "INFO"})
@@ -202,7 +202,7 @@ def _dial(host: str, port: int, source: str | None, timeout_s: float) -> socket.
         if left <= 0:
             raise TimeoutError(errno.ETIMEDOUT, f"no connection to {host}:{port} for {timeout_s} s")
         try:
-            connection = socket.create_connection((host, port), left, None if source is None else (source, 0))
+            connection = socket.create_connection((host, port), left, None if source is None else local_address(source))
         except OSError as error:
             if error.errno not in CUT:
                 raise

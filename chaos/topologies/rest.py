@@ -40,8 +40,8 @@ class KnowsClients(Protocol):
     its client sent still waits to be sent again.
     """
 
-    def is_client(self, host: str) -> bool:
-        """Whether this is the address of a client of the run."""
+    def is_client(self, host: str, port: int) -> bool:
+        """Whether a client of the run speaks from there."""
 
 
 Check = Callable[[System, dict[str, View]], str | None]
@@ -182,17 +182,22 @@ def _open_slots(views: dict[str, View]) -> str | None:
 
 
 def _clients_left(system: System, prefix: str) -> str | None:
-    by_address = system.is_client if isinstance(system, KnowsClients) else lambda _: False
+    by_address = system.is_client if isinstance(system, KnowsClients) else lambda *_: False
     for name in system.nodes:
         lines = system.call(name, "CLIENT", "LIST").decode(errors="replace").splitlines()
         connections = [dict(item.partition("=")[::2] for item in line.split(" ")) for line in lines]
         left = sum(
-            connection["name"].startswith(prefix) or by_address(connection["addr"].rpartition(":")[0])
+            connection["name"].startswith(prefix) or by_address(*_address(connection["addr"]))
             for connection in connections
         )
         if left:
             return f"{left} connections of clients are left on {name}"
     return None
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host, int(port)
 
 
 SETTLED: tuple[Check, ...] = (_knows_all_well, _agree, _serves, _caught_up)

@@ -32,8 +32,10 @@ class Runner:
         self.asked: list[tuple[Scenario, dict[str, Any]]] = []
         self.result: Result = sample_run().result
 
-    def __call__(self, scenario: Scenario, *, seed: int | None, server: str | None, out: Path) -> Run:
-        self.asked.append((scenario, {"seed": seed, "server": server, "out": out}))
+    def __call__(
+        self, scenario: Scenario, *, seed: int | None, server: str | None, image: str | None, out: Path
+    ) -> Run:
+        self.asked.append((scenario, {"seed": seed, "server": server, "image": image, "out": out}))
         self.result.seed = 7 if seed is None else seed
         return Run(out / self.result.run, self.result)
 
@@ -64,7 +66,7 @@ def test_a_scenario_file_whose_claims_hold_passes(pytester: pytest.Pytester, run
     done.assert_outcomes(passed=1)
     done.stdout.fnmatch_lines(["*first.quake.yaml::short PASSED*"])
     assert runner.asked[0][0].duration_ms == 2_000
-    assert runner.asked[0][1] == {"seed": None, "server": None, "out": pytester.path / "runs"}
+    assert runner.asked[0][1] == {"seed": None, "server": None, "image": None, "out": pytester.path / "runs"}
 
 
 def test_a_broken_claim_fails_with_explanation_and_reproduction(pytester: pytest.Pytester, runner: Runner) -> None:
@@ -105,12 +107,14 @@ def test_options_decide_seed_deployment_server_and_directory(pytester: pytest.Py
     pytester.makeini("[pytest]\nquake_runs = out/quake\n")
     pytester.makefile(".quake.yaml", first=SCENARIO)
 
-    done = pytester.runpytest_inprocess(*LOAD, "--quake-seed=41", "--quake-deploy=local", "--quake-server=/srv/redis")
+    options = ["--quake-seed=41", "--quake-deploy=docker", "--quake-server=/srv/redis", "--quake-image=redis:8"]
+    done = pytester.runpytest_inprocess(*LOAD, *options)
 
     done.assert_outcomes(passed=1)
+    done.stdout.fnmatch_lines(["cachequake: image redis:8, runs in *"])
     scenario, asked = runner.asked[0]
-    assert scenario.deploy == "local"
-    assert asked == {"seed": 41, "server": "/srv/redis", "out": pytester.path / "out/quake"}
+    assert scenario.deploy == "docker"
+    assert asked == {"seed": 41, "server": "/srv/redis", "image": "redis:8", "out": pytester.path / "out/quake"}
 
 
 def test_an_unknown_deployment_is_an_error_that_names_it(pytester: pytest.Pytester, runner: Runner) -> None:

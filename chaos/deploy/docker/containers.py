@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,15 @@ NOBODY = 65534
 CONFIGURATION = f"{DATA}/server.conf"
 _FREEZERS = (("/sys/fs/cgroup/freezer{}/freezer.state", "FROZEN"), ("/sys/fs/cgroup{}/cgroup.events", "frozen 1"))
 """Where cgroup v1 and v2 say that a group is frozen, and how."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a container is put: on a network at an address of its own, or into the network of another container."""
+
+    mode: str
+    """Name of the network, or `container:ID`."""
+    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,32 +59,21 @@ class Container:
         self.id: str | None = None
         directory.mkdir(parents=True, exist_ok=True)
 
-    def create(self, image: str, command: Sequence[str], network: str, address: str, run: Path, prefix: str) -> None:
-        """Make it, without starting it. No capability, no new privileges, a root that cannot be written to."""
-        api = self._engine.api
-        with told(f"making the container of {self.name}"):
-            self.id = api.create_container(
-                image,
-                [*command, CONFIGURATION],
-                name=f"{prefix}-{self.name}",
-                hostname=self.name,
-                user=self._user(),
-                labels=labels(run),
-                host_config=api.create_host_config(
-                    binds={str(self.directory): {"bind": DATA, "mode": "rw"}},
-                    network_mode=network,
-                    mem_limit=MEMORY,
-                    pids_limit=PROCESSES,
-                    cap_drop=["ALL"],
-                    security_opt=["no-new-privileges"],
-                    read_only=True,
-                    tmpfs={"/tmp": ""},
-                    log_config=LogConfig(type=LogConfig.types.JSON),
-                ),
-                networking_config=api.create_networking_config(
-                    {network: api.create_endpoint_config(ipv4_address=address, aliases=[self.name])}
-                ),
-            )["Id"]
+    def create(self, image: str, command: Sequence[str], place: Place, run: Path, prefix: str) -> None:
+        """Make it, without starting it. `prefix` begins its name."""
+        self.id = create(
+            self._engine,
+            image,
+            place,
+            run,
+            f"{prefix}-{self.name}",
+            {"command": [*command, CONFIGURATION], "user": self._user()},
+            {
+                "binds": {str(self.directory): {"bind": DATA, "mode": "rw"}},
+                "mem_limit": MEMORY,
+                "tmpfs": {"/tmp": ""},
+            },
+        )
 
     def _user(self) -> str:
         """Who owns its data: nobody when we are root, else we ourselves."""
@@ -149,6 +147,45 @@ class Container:
             with told(f"removing the container of {self.name}"):
                 self._engine.remove_container(self.id)
             self.id = None
+
+
+def create(
+    engine: Engine,
+    image: str,
+    place: Place,
+    run: Path,
+    name: str,
+    options: Mapping[str, Any],
+    host: Mapping[str, Any],
+) -> str:
+    """Make a container with our labels, and return its id. No new privileges, and a root that cannot be written to.
+
+    It has no capability but those that `host` adds; `options` and `host` are arguments of the docker library's
+    `create_container` and `create_host_config`.
+    """
+    api = engine.api
+    options = dict(options)
+    if place.address is not None:
+        endpoint = api.create_endpoint_config(ipv4_address=place.address)
+        options["networking_config"] = api.create_networking_config({place.mode: endpoint})
+        options["hostname"] = name
+    with told(f"making the container {name}"):
+        created = api.create_container(
+            image,
+            name=name,
+            labels=labels(run),
+            host_config=api.create_host_config(
+                network_mode=place.mode,
+                pids_limit=PROCESSES,
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+                read_only=True,
+                log_config=LogConfig(type=LogConfig.types.JSON),
+                **host,
+            ),
+            **options,
+        )
+    return str(created["Id"])
 
 
 def _frozen(pid: int) -> bool | None:

@@ -15,7 +15,7 @@ from chaos.deploy.addresses import BUS_PORT, DATA_PORT
 from chaos.deploy.clock import Clock
 from chaos.deploy.control import Control
 from chaos.deploy.directives import DEFAULTS, collect, configuration, last_words, refuse_ours, remove_data
-from chaos.deploy.docker.containers import CONFIGURATION, Container
+from chaos.deploy.docker.containers import CONFIGURATION, Container, Place
 from chaos.deploy.docker.engine import Engine
 from chaos.deploy.docker.images import DATA, Image
 from chaos.deploy.docker.inside import FromHelpers, FromHere, Inside
@@ -100,7 +100,8 @@ class DockerDeployment(Clock):
 
     def stop_all(self) -> None:
         """Keep every log, and remove everything that was made. May be called twice."""
-        self._engine.each(self._containers.values(), self._end)
+        made = [container for container in self._containers.values() if container.id is not None]
+        self._engine.each(made, self._end)
         self._ends.close()
 
     def collect_logs(self, target: Path) -> None:
@@ -129,9 +130,9 @@ class DockerDeployment(Clock):
         """What client number `client` (from 0) binds before it connects, so that cuts can tell it apart."""
         return self._network.addresses.client(client)
 
-    def is_client(self, host: str) -> bool:
-        """Whether this is the address of a client of the run; see `chaos.topologies.rest.KnowsClients`."""
-        return self._network.addresses.is_client(host)
+    def is_client(self, host: str, port: int) -> bool:
+        """Whether a client of the run speaks from there; see `chaos.topologies.rest.KnowsClients`."""
+        return self._network.addresses.is_client(host, port)
 
     def translate(self, host: str, port: int) -> str | None:
         """Name of the node that goes by this address in redirections and slot maps; None for a stranger."""
@@ -203,7 +204,8 @@ class DockerDeployment(Clock):
         ours = {"port": str(DATA_PORT), "bind": address, "dir": DATA, "cluster-announce-ip": address}
         file = container.directory / Path(CONFIGURATION).name
         file.write_text(configuration({**self._config, **ours}))
-        container.create(image.name, image.command, self._network.name, address, self._run, self._network.name)
+        place = self._inside.place(container.name, Place(self._network.name, address))
+        container.create(image.name, image.command, place, self._run, self._network.name)
         container.start()
 
     def _end(self, container: Container) -> None:

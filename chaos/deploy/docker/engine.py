@@ -12,9 +12,9 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from docker.client import DockerClient
 from docker.errors import APIError, DockerException, NotFound
@@ -57,6 +57,7 @@ class Engine:
         """Look whether it answers. Raises ServerError when it does not."""
         self._mine = threading.local()
         self._clients: list[DockerClient] = []
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="docker")
         with told("the Docker engine does not answer"):
             self.version: Mapping[str, Any] = self.api.version()
             self.info: Mapping[str, Any] = self.api.info()
@@ -81,14 +82,18 @@ class Engine:
         return any("name=rootless" in option for option in self.info.get("SecurityOptions") or ())
 
     def each(self, items: Iterable[T], do: Callable[[T], object]) -> None:
-        """Call `do` with each of the items, in parallel; raises the first error once all have come to an end."""
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="docker") as pool:
-            done = [pool.submit(do, item) for item in items]
+        """Call `do` with each of the items, in parallel; raises the first error once all have come to an end.
+
+        Not to be called by `do` itself.
+        """
+        done = [self._pool.submit(do, item) for item in items]
+        wait(done)
         for one in done:
             one.result()
 
     def close(self) -> None:
-        """Close the clients of all threads."""
+        """Close the clients of all threads. May be called twice."""
+        self._pool.shutdown()
         while self._clients:
             self._clients.pop().close()
 
@@ -140,6 +145,22 @@ class Engine:
 
     def _networks(self, label: str, value: str) -> list[dict[str, Any]]:
         return list(self.api.networks(filters={"label": [OWNER, f"{label}={value}"]}))
+
+
+class Once(Generic[T]):
+    """Something that is made by the first thread that needs it, for all of them."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: list[T] = []
+        self._lock = threading.Lock()
+
+    def __call__(self) -> T:
+        """What was made. Raises what making it raises."""
+        with self._lock:
+            if not self._made:
+                self._made.append(self._make())
+            return self._made[0]
 
 
 @contextlib.contextmanager

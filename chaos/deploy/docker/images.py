@@ -115,11 +115,8 @@ def _libraries(programs: Iterable[Path]) -> list[Path]:
     """The shared libraries that programs need, the loader included, at the paths where they look for them."""
     if shutil.which("ldd") is None:
         raise ServerError("building an image takes a Linux machine with ldd: name an image with --image instead")
-    found: set[str] = set()
-    for program in programs:
-        done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False, timeout=30)
-        found.update(_LIBRARY.findall(done.stdout))  # nothing for a program that needs none
-    return [Path(path) for path in sorted(found)]
+    done = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False, timeout=30)
+    return [Path(path) for path in sorted(set(_LIBRARY.findall(done.stdout)))]  # none for a program that needs none
 
 
 def _import(engine: Engine, repository: str, version: str, files: dict[str, Path], entry: list[str]) -> str:

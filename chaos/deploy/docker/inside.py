@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from chaos.deploy import nftables
-from chaos.deploy.docker.containers import Container
-from chaos.deploy.docker.engine import Engine, labels, told
+from chaos.deploy.docker.containers import MEMORY, Container, Place, create
+from chaos.deploy.docker.engine import Engine, Once, told
 from chaos.deploy.docker.images import helper_image
 from chaos.deploy.nftables import Drop
 
+ADMIN = "NET_ADMIN"
 _NETWORK_NAMESPACE = 0x40000000
 
 
@@ -36,6 +37,9 @@ class Inside(Protocol):
 
     words: str
     """How it works, for people."""
+
+    def place(self, name: str, place: Place) -> Place:
+        """Where a node's container is to be put so that its network can be entered, when it is meant for `place`."""
 
     def add(self, container: Container, table: str, drops: Iterable[Drop]) -> None:
         """See `nftables.add`."""
@@ -54,6 +58,10 @@ class FromHere:
     """For root on the engine's machine."""
 
     words = "container network, nftables from the host"
+
+    def place(self, name: str, place: Place) -> Place:
+        """See `Inside`."""
+        return place
 
     def add(self, container: Container, table: str, drops: Iterable[Drop]) -> None:
         """See `Inside`."""
@@ -95,7 +103,10 @@ def _entered(pid: int, name: str, do: Any) -> Any:
 
 
 class FromHelpers:
-    """For everybody who may use the engine: a helper container for each node that is cut off, kept until it dies."""
+    """For everybody who may use the engine: a helper container for each node, in whose network the node lives.
+
+    So what is cut stays cut when the node is started anew.
+    """
 
     words = "container network, nftables from a helper container"
 
@@ -104,73 +115,47 @@ class FromHelpers:
         self._engine = engine
         self._run = run
         self._prefix = prefix
-        self._image: str | None = None
+        self._image = Once(lambda: helper_image(engine))
         self._helpers: dict[str, _Helper] = {}
-        self._lock = threading.Lock()
+
+    def place(self, name: str, place: Place) -> Place:
+        """See `Inside`."""
+        helper = _Helper(self._engine, self._image(), place, self._run, f"{self._prefix}-{name}-links")
+        self._helpers[name] = helper
+        return Place(f"container:{helper.id}")
 
     def add(self, container: Container, table: str, drops: Iterable[Drop]) -> None:
         """See `Inside`."""
-        self._ask(container, ["add", table, list(drops)])
+        self._helpers[container.name].ask(["add", table, list(drops)])
 
     def delete(self, container: Container, table: str) -> None:
         """See `Inside`."""
-        self._ask(container, ["delete", table])
+        self._helpers[container.name].ask(["delete", table])
 
     def count(self, container: Container, table: str) -> int:
         """See `Inside`."""
-        return int(self._ask(container, ["count", table]))
+        return int(self._helpers[container.name].ask(["count", table]))
 
     def close(self) -> None:
         """See `Inside`."""
-        self._engine.each(list(self._helpers.values()), lambda helper: helper.close())
+        self._engine.each(self._helpers.values(), lambda helper: helper.close())
         self._helpers.clear()
-
-    def _ask(self, container: Container, request: list[Any]) -> Any:
-        pid = container.state.pid
-        if not pid:
-            raise Gone(container.name)
-        with self._lock:
-            helper = self._helpers.get(container.name)
-            if helper is None or helper.pid != pid:  # it was restarted, and has another network namespace now
-                if helper is not None:
-                    helper.close()
-                helper = self._helpers[container.name] = self._made(container, pid)
-        return helper.ask(request)
-
-    def _made(self, container: Container, pid: int) -> _Helper:
-        if self._image is None:
-            self._image = helper_image(self._engine)
-        return _Helper(self._engine, self._image, container, pid, f"{self._prefix}-{container.name}-links", self._run)
 
 
 class _Helper:
-    """A container that answers requests about the network namespace of another."""
+    """A container that answers requests about its network namespace, one at a time."""
 
-    def __init__(self, engine: Engine, image: str, of: Container, pid: int, name: str, run: Path) -> None:
-        self.pid = pid
+    def __init__(self, engine: Engine, image: str, place: Place, run: Path, name: str) -> None:
         self._engine = engine
         self._lock = threading.Lock()
-        api = engine.api
-        with told(f"starting the helper that cuts links of {of.name}"):
-            self._id = api.create_container(
-                image,
-                name=name,
-                stdin_open=True,
-                labels=labels(run),
-                host_config=api.create_host_config(
-                    network_mode=f"container:{of.id}",
-                    mem_limit="128m",
-                    cap_drop=["ALL"],
-                    cap_add=["NET_ADMIN"],
-                    security_opt=["no-new-privileges"],
-                    read_only=True,
-                ),
-            )["Id"]
-            streams = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-            self._stream = api.attach_socket(self._id, streams)
-            api.start(self._id)
-        self._socket = self._stream._sock  # the only way to write to it
         self._unread = b""
+        self.id = create(
+            engine, image, place, run, name, {"stdin_open": True}, {"mem_limit": MEMORY, "cap_add": [ADMIN]}
+        )
+        with told(f"starting the container {name}"):
+            self._stream = engine.api.attach_socket(self.id, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+            self._socket = self._stream._sock  # the library gives only the reading half
+            engine.api.start(self.id)
 
     def ask(self, request: list[Any]) -> Any:
         with self._lock:
@@ -203,4 +188,4 @@ class _Helper:
 
     def close(self) -> None:
         self._stream.close()
-        self._engine.remove_container(self._id)
+        self._engine.remove_container(self.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaos.deploy.base import Deployment
+from chaos.deploy.namespace import CHOICE
 from chaos.errors import BadInput, ServerError
 from nemeses import FAULTS
 
@@ -70,6 +72,7 @@ class DockerKind:
             run_dir / WORK,
             began_ns=time.monotonic_ns(),
             clients=plan.scenario.clients.count,
+            enter=False if os.environ.get(CHOICE) == "helper" else None,
         )
 
     def clean(self, run_dir: Path) -> list[str]:

@@ -4,12 +4,13 @@ What a node should get is dropped where it arrives, in the receiver's namespace:
 real cut. What a node sends to a client is dropped where it leaves, since the client lives on a machine whose rules
 are not ours to change.
 
-A node that is started anew has a new namespace without rules; those that hold are made there at once, a few
+A node that is started anew may have a new namespace without rules; those that hold are made there at once, a few
 milliseconds after its process began. A two-way cut has no gap in that moment: its other half stands elsewhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Collection, Mapping
 
@@ -83,7 +84,8 @@ class ContainerLinks:
     def _drop(self, node: str, handle: str, drops: list[Drop]) -> None:
         container = self._containers[node]
         try:
-            self._inside.add(container, handle, drops)
+            with contextlib.suppress(FileExistsError):  # the namespace outlived the node
+                self._inside.add(container, handle, drops)
             listed = self._inside.count(container, handle)
         except Gone:
             return  # a dead node gets nothing; `restore` is called when it starts

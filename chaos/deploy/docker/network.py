@@ -36,6 +36,7 @@ NOWHERE_PROTOCOL = 177
 """Marks the routes that are ours, so that those of a killed run are found."""
 CLIENT_PORTS = range(10_000, 32_000)
 """Shared out among clients that have no address of their own; below what the kernel gives to others by default."""
+_PORTS_EACH = 100
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,15 @@ class Addresses:
         share = len(CLIENT_PORTS) // self.clients
         return CLIENT_PORTS[number * share], CLIENT_PORTS[(number + 1) * share - 1]
 
-    def is_client(self, address: str) -> bool:
-        """Whether this is the address of a client, and of nobody else."""
+    def is_client(self, address: str, port: int) -> bool:
+        """Whether a client speaks from there, and nobody else."""
+        if not self.own:
+            return address == self.gateway and self.ports(0)[0] <= port <= self.ports(self.clients - 1)[1]
         try:
             place = int(IPv4Address(address)) - int(self.subnet[0])
         except ValueError:
             return False
-        return self.own and _FIRST_CLIENT <= place < _FIRST_CLIENT + self.clients
+        return _FIRST_CLIENT <= place < _FIRST_CLIENT + self.clients
 
     def endpoints(self, numbers: Mapping[str, int]) -> dict[str, Endpoint]:
         """Every end of a link, by name."""
@@ -107,7 +110,7 @@ def open_network(engine: Engine, run: Path, nodes: int, clients: int, own_addres
     Clients get addresses of their own where they can, or as `own_addresses` says.
     """
     root = os.geteuid() == 0 and engine.is_here if own_addresses is None else own_addresses
-    room = SUBNETS[0].num_addresses - _FIRST_CLIENT - 1 if root else len(CLIENT_PORTS) // 100
+    room = SUBNETS[0].num_addresses - _FIRST_CLIENT - 1 if root else len(CLIENT_PORTS) // _PORTS_EACH
     if nodes > MOST_NODES or clients > room:
         raise ServerError(f"a network on Docker has room for {MOST_NODES} nodes and {room} clients")
     refused = "every one is in use on this machine"
