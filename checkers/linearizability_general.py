@@ -33,8 +33,9 @@ def check_model(
     """Decide each object of a history (one per key) against a model, by name or of one's own.
 
     `initial` is the value before the first operation (by default the model's: nothing there). With `keys` only these
-    objects are looked at ("" is the one without a key). Objects with a function that the model does not have are left
-    to others. The finding is unknown when nothing was proved wrong and the budget, shared by all objects, ran out.
+    objects are looked at ("" is the one without a key). Objects that the model cannot write to are left to others. The
+    finding is unknown when nothing was proved wrong and some object could not be decided: the budget, shared by all,
+    ran out, or it has operations that the model does not know. `metrics["undecided"]` says which and why.
 
     Raises ValueError for a model that is not known.
     """
@@ -42,10 +43,15 @@ def check_model(
     start = chosen.initial if initial is None else chosen.state(initial)
     report = _Report(history, chosen)
     budget = Budget.of(budget_s)
-    objects = _objects(history, chosen, keys)
+    objects = {key: rows.tolist() for key, rows in history.groups.items() if keys is None or key in keys}
     for key, rows in sorted(objects.items(), key=lambda item: len(item[1])):
-        calls = list(_calls(history.operations, chosen, rows))
-        report.add(key, len(calls), search(chosen, calls, start, budget))
+        used = {history.operations.functions[code] for code in set(history.operations.f[rows].tolist())}
+        if used <= chosen.functions:
+            calls = list(_calls(history.operations, chosen, rows))
+            report.add(key, len(calls), search(chosen, calls, start, budget))
+        elif used & (chosen.functions - chosen.reads):
+            strange = ", ".join(sorted(used - chosen.functions))
+            report.undecided[key] = f"it has operations that a {chosen.name} does not know: {strange}"
     return report.finding()
 
 
@@ -54,16 +60,6 @@ def named(model: str) -> Model:
     if model not in MODELS:
         raise ValueError(f"no model is called {model!r}; there are {', '.join(MODELS)}")
     return MODELS[model]()
-
-
-def _objects(history: History, model: Model, keys: Collection[str] | None) -> dict[str, list[int]]:
-    operations = history.operations
-    known = {operations.code(f) for f in model.functions}
-    return {
-        key: rows.tolist()
-        for key, rows in history.groups.items()
-        if (keys is None or key in keys) and set(operations.f[rows].tolist()) <= known
-    }
 
 
 def _calls(operations: Operations, model: Model, rows: Iterable[int]) -> Iterable[Call]:

@@ -7,6 +7,7 @@ client was granted the lock in between, both held it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -75,22 +76,23 @@ def holds_of(operations: Operations, rows: list[int], ttl_ms: float | None) -> l
 
 
 def clashes(holds: list[Hold]) -> Iterator[tuple[Hold, Hold]]:
-    """Each grant that another one contradicts, with that other one first. O(n) after sorting.
+    """Each grant that another one contradicts, with that other one first; O(n log n).
 
     Of two that overlap, the one known later was granted while the other was held: either it was asked for after the
-    other was known, or it, too, still held at that time.
+    other was known, or it, too, still held when it was known.
     """
-    longest: list[Hold] = []  # of the grants so far the two that hold longest, by different holders
-    for hold in holds:
-        for other in longest:
-            overlap = other.until > hold.granted and (hold.until > hold.granted or hold.asked > other.granted)
-            if other.who != hold.who and overlap:
+    granted = [hold.granted for hold in holds]
+    longest: list[list[Hold]] = [[]]  # of the first 0, 1, ... grants the two that hold longest, by different holders
+    for place, hold in enumerate(holds):
+        before = place if hold.until > hold.granted else bisect_left(granted, hold.asked, 0, place)
+        for other in longest[before]:
+            if other.who != hold.who and other.until > hold.granted:
                 yield other, hold
                 break
         best: dict[Any, Hold] = {}
-        for candidate in sorted([*longest, hold], key=lambda held: -held.until):
+        for candidate in sorted([*longest[-1], hold], key=lambda held: -held.until):
             best.setdefault(candidate.who, candidate)
-        longest = list(best.values())[:2]
+        longest.append(list(best.values())[:2])
 
 
 def is_expiring(history: History) -> bool:

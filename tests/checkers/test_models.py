@@ -241,3 +241,10 @@ def test_objects_of_other_kinds_are_left_to_others() -> None:
     assert check_model(history("set", count=30, clients=2), "register").metrics["checked"] == 0
     with pytest.raises(ValueError, match="no model is called 'stack'; there are register"):
         named("stack")
+
+
+def test_operations_that_the_model_does_not_know_leave_the_object_undecided() -> None:
+    events = [Event(kind, f, 0, value=1) for f in ("write", "delete") for kind in ("invoke", "ok")]
+    found = check_model(from_events(events), "register")
+    assert found.verdict is Verdict.UNKNOWN
+    assert found.reason == "the object is not decided: it has operations that a register does not know: delete"
