@@ -63,7 +63,7 @@ class Transactions:
     """How long the list is that it read, or `NULL` or `PLAIN`; `PLAIN` for whatever is appended."""
     place: Ints
     """Where its argument stands in `arguments`."""
-    arguments: NDArray[np.object_]
+    arguments: list[Any]
 
     def __len__(self) -> int:
         """Number of transactions."""
@@ -107,8 +107,7 @@ class Transactions:
 
     def values(self, micros: Ints) -> list[Any]:
         """What micro-operations wrote or read."""
-        found: list[Any] = self.arguments[self.place[micros]].tolist()
-        return found
+        return list(map(self.arguments.__getitem__, self.place[micros].tolist()))
 
     def of(self, txn: int) -> range:
         """The micro-operations of one transaction."""
@@ -142,13 +141,13 @@ def flatten(history: History, *, null_reads_unknown: bool = False) -> tuple[Tran
     row = _taking_part(operations)
     values = operations.value if len(row) == len(operations) else [operations.value[n] for n in row.tolist()]
     numbers: defaultdict[Any, int] = defaultdict(count().__next__)
+    arguments: list[Any] = []
     try:
-        blocks = [_block(values[first : first + _BLOCK], numbers) for first in range(0, len(values), _BLOCK)]
+        blocks = [_block(values[first : first + _BLOCK], numbers, arguments) for first in range(0, len(values), _BLOCK)]
     except (TypeError, KeyError) as error:
         raise _malformed(operations, row) from error
-    sizes, kind, key, length, arguments = (
-        np.concatenate(column) for column in zip(_block([], numbers), *blocks, strict=True)
-    )
+    blocks.append(_block([], numbers, arguments))
+    sizes, kind, key, length = (np.concatenate(column) for column in zip(*blocks, strict=True))
     txn = np.repeat(np.arange(len(row)), sizes)
     known = (kind != READ) | (operations.type[row] == OK)[txn]
     if null_reads_unknown:
@@ -179,9 +178,11 @@ def flatten(history: History, *, null_reads_unknown: bool = False) -> tuple[Tran
 
 
 def _block(
-    values: list[Any], numbers: defaultdict[Any, int]
-) -> tuple[Ints, NDArray[np.uint8], Ints, Ints, NDArray[Any]]:
-    """Of a few transactions, how long each is, and kinds, keys, lengths and arguments of their micro-operations.
+    values: list[Any], numbers: defaultdict[Any, int], arguments: list[Any]
+) -> tuple[Ints, NDArray[np.uint8], Ints, Ints]:
+    """Of a few transactions, how long each is, and kinds, keys and lengths of their micro-operations.
+
+    Their arguments are added to `arguments`.
 
     Few, so that what one pass fetched from memory, where it lies strewn about, is still at hand for the next.
     """
@@ -192,14 +193,15 @@ def _block(
         raise TypeError("some micro-operation has not three parts")
     kind = np.fromiter(map(_KINDS.__getitem__, flat[::3]), np.uint8, size)
     key = np.fromiter(map(numbers.__getitem__, flat[1::3]), np.int64, size)
-    arguments = flat[2::3]
+    new = flat[2::3]
+    arguments += new
     taken = kind != APPEND
     length = np.full(size, PLAIN, np.int64)
     length[taken] = [
         len(argument) if argument.__class__ is list else NULL if argument is None else PLAIN
-        for argument in compress(arguments, taken.tolist())
+        for argument in compress(new, taken.tolist())
     ]
-    return sizes, kind, key, length, np.fromiter(arguments, object, size)
+    return sizes, kind, key, length
 
 
 def _taking_part(operations: Operations) -> Ints:
@@ -295,7 +297,7 @@ class Writes:
         self._ranks = np.unique(self.value) if (len(transactions.keys) + 1) * self._span >= _LARGEST else None
         pair = self._pair(self.key, self.value)
         # A failed write of a value that another transaction wrote as well is behind it: certainly not the one seen.
-        self._order = np.lexsort((self.failed, pair)) if self.failed.any() else np.argsort(pair, kind="stable")
+        self._order = np.lexsort((self.failed, pair)) if self.failed.any() else np.argsort(pair)
         self._sorted = pair[self._order]
 
     def _pair(self, key: Ints, value: Ints) -> Ints:
