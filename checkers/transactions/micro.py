@@ -331,12 +331,12 @@ class Writes:
 
 
 def show(value: Any, longest: int = 6) -> str:
-    """A value in words: lists by their last elements, `[..., 4, 5, 6]`, and nothing as null."""
+    """A value in words: long lists by their last elements, `[12 more, 4, 5, 6]`, and nothing as null."""
     if value is None:
         return "null"
     if isinstance(value, list):
         tail = ", ".join(str(element) for element in value[-longest:])
-        return f"[..., {tail}]" if len(value) > longest else f"[{tail}]"
+        return f"[{len(value) - longest} more, {tail}]" if len(value) > longest else f"[{tail}]"
     return str(value)
 
 
