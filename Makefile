@@ -39,6 +39,8 @@ format: $(VENV)/test-installed
 bench: $(VENV)/test-installed
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/check.py
+	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/transactions.py
 
 soak: $(VENV)/test-installed
 	$(BIN)/python tests/soak.py runs primary-partition kill-without-persistence replica-reads migration-crash

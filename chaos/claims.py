@@ -69,6 +69,7 @@ SUBJECTS: Mapping[str, _Subject] = {
     "uncovered_slots": _Subject("slots", ("uncovered-slot",)),
     "redirect_loops": _Subject("slots", ("redirect-loop",)),
     "map_disagreements": _Subject("slots", ("map-disagreement",)),
+    "two_holders": _Subject("locks", ("two-holders",)),
     "unavailable": _Subject("availability", (), ("longest",)),
     "anomalies": _Subject("*", ()),
 }

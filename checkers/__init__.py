@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from checkers.availability import check_availability
+from checkers.choose import check_linearizability
 from checkers.durability import check_durability
 from checkers.finding import Anomaly, Checker, Finding, Verdict, merge
 from checkers.history import History, load
-from checkers.linearizability import check_registers
+from checkers.locks import check_locks
 from checkers.multikey import check_multikey
+from checkers.queues import check_queue
 from checkers.sessions import check_sessions
 from checkers.slots import check_slots
 from checkers.staleness import check_staleness
@@ -24,7 +26,7 @@ from checkers.transactions import check_transactions
 __all__ = ["CHECKERS", "Anomaly", "Checker", "Finding", "History", "Verdict", "check", "load", "merge"]
 
 CHECKERS: dict[str, Checker] = {
-    "linearizability": check_registers,
+    "linearizability": check_linearizability,
     "staleness": check_staleness,
     "sessions": check_sessions,
     "durability": check_durability,
@@ -32,6 +34,8 @@ CHECKERS: dict[str, Checker] = {
     "slots": check_slots,
     "availability": check_availability,
     "transactions": check_transactions,
+    "locks": check_locks,
+    "queue": check_queue,
 }
 """Every checker by name, as findings and claims call it."""
 
