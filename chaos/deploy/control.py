@@ -12,6 +12,7 @@ from typing import Any
 
 import hiredis
 
+from chaos.transport import local_address
 from nemeses.system import ReplyError, Unreachable
 
 Address = tuple[str, int]
@@ -22,7 +23,7 @@ class Control:
     """Sends commands to nodes and returns their replies; every thread has connections of its own."""
 
     def __init__(self, address_of: Callable[[str], Address], source: str | None = None) -> None:
-        """`address_of` tells where a node listens; `source` is the address to bind before connecting."""
+        """`address_of` tells where a node listens; `source` is what to bind before connecting."""
         self._address_of = address_of
         self._source = source
         self._mine = threading.local()
@@ -63,7 +64,8 @@ class Control:
 
 class _Connection:
     def __init__(self, address: Address, source: str | None, timeout_s: float) -> None:
-        self.socket = socket.create_connection(address, timeout_s, source_address=(source, 0) if source else None)
+        bound = None if source is None else local_address(source)
+        self.socket = socket.create_connection(address, timeout_s, bound)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reader = hiredis.Reader()
 

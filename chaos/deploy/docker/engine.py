@@ -30,6 +30,7 @@ TIMEOUT_S = 60
 AT_ONCE = 8
 """Requests under way at once: containers are made and removed in parallel."""
 UNIX = "unix://"
+DEFAULT_URL = f"{UNIX}/var/run/docker.sock"
 
 
 def owner() -> str:
@@ -58,9 +59,17 @@ class Engine:
         self._mine = threading.local()
         self._clients: list[DockerClient] = []
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="docker")
-        with told("the Docker engine does not answer"):
-            self.version: Mapping[str, Any] = self.api.version()
-            self.info: Mapping[str, Any] = self.api.info()
+        self._url = os.environ.get("DOCKER_HOST") or DEFAULT_URL
+        place = self._url.removeprefix(UNIX)
+        if place != self._url and not Path(place).exists():
+            raise ServerError(f"the Docker engine does not answer: there is no socket {place}")
+        try:
+            with told("the Docker engine does not answer"):
+                self.version: Mapping[str, Any] = self.api.version()
+                self.info: Mapping[str, Any] = self.api.info()
+        except ServerError:
+            self.close()
+            raise
 
     @property
     def api(self) -> Any:
@@ -73,8 +82,7 @@ class Engine:
     @property
     def is_here(self) -> bool:
         """Whether the engine runs on this machine, so that its containers' processes and addresses are at hand."""
-        url = os.environ.get("DOCKER_HOST") or UNIX
-        return url.startswith(UNIX) and self.info.get("OperatingSystem") != "Docker Desktop"
+        return self._url.startswith(UNIX) and self.info.get("OperatingSystem") != "Docker Desktop"
 
     @property
     def is_rootless(self) -> bool:
@@ -102,14 +110,14 @@ class Engine:
     def runs(self) -> set[str]:
         """Runs of this owner that have something on the engine."""
         with told("listing what runs have left"):
-            found = [*self._containers(OWNER, owner()), *self._networks(OWNER, owner())]
+            found = [*self._containers(), *self._networks()]
         return {item["Labels"][RUN] for item in found if RUN in item["Labels"]}
 
     def remove_run(self, run: str) -> list[str]:
         """Remove the containers, the networks and the images made for a run, and say what was removed."""
         with told(f"removing what {run} has left"):
-            containers, networks = self._containers(RUN, run), self._networks(RUN, run)
-            images = self.api.images(filters={"label": [OWNER, f"{RUN}={run}"]})
+            containers, networks = self._containers(run), self._networks(run)
+            images = self.api.images(filters=_marks(run))
             self.each([container["Id"] for container in containers], self.remove_container)
             for network in networks:
                 self.remove_network(network["Id"])
@@ -123,7 +131,7 @@ class Engine:
         """Remove the images that all runs share, unless a container uses one; says what was removed."""
         said = []
         with told("removing images"):
-            for image in self.api.images(filters={"label": f"{OWNER}={owner()}"}):
+            for image in self.api.images(filters=_marks()):
                 with contextlib.suppress(APIError):  # a container uses it
                     self.api.remove_image(image["Id"], force=False)
                     said.append(f"removed image {(image['RepoTags'] or [image['Id']])[0]}")
@@ -139,12 +147,17 @@ class Engine:
         with contextlib.suppress(NotFound):
             self.api.remove_network(network)
 
-    def _containers(self, label: str, value: str) -> list[dict[str, Any]]:
-        filters = {"label": [OWNER, f"{label}={value}"]}
-        return list(self.api.containers(all=True, filters=filters))
+    def _containers(self, run: str | None = None) -> list[dict[str, Any]]:
+        return list(self.api.containers(all=True, filters=_marks(run)))
 
-    def _networks(self, label: str, value: str) -> list[dict[str, Any]]:
-        return list(self.api.networks(filters={"label": [OWNER, f"{label}={value}"]}))
+    def _networks(self, run: str | None = None) -> list[dict[str, Any]]:
+        return list(self.api.networks(filters=_marks(run)))
+
+
+def _marks(run: str | None = None) -> dict[str, list[str]]:
+    """What finds our things by their labels: all of them, or those of a run."""
+    mine = [f"{OWNER}={owner()}"]
+    return {"label": mine if run is None else [*mine, f"{RUN}={run}"]}
 
 
 class Once(Generic[T]):

@@ -188,4 +188,5 @@ class _Helper:
 
     def close(self) -> None:
         self._stream.close()
+        self._socket.close()
         self._engine.remove_container(self.id)
