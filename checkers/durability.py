@@ -126,13 +126,13 @@ class _Audit:
             self.undecided.add(elements.key)
         else:
             self.fates[FATES[LOST]] += 1
-            self._lost(row, final[0], "is without it", None)
+            self._lost(row, final[0], "is without it", None, elements.key)
 
     def _doubled(self, elements: Elements, element: Any, read: int, times: int) -> None:
         writers = [row for value, row in elements.added if value == element]
         sent = max((len(self.operations.details.get(row, {}).get("attempts") or ()) for row in writers), default=0)
         by = (
-            f"{self._name(writers[0])} was asked for {_times(len(writers))}"
+            f"{self._name(writers[0], elements.key)} was asked for {_times(len(writers))}"
             if writers
             else f"nobody appended {element}"
         )
@@ -209,17 +209,20 @@ class _Audit:
             self._report("replica-divergence", words, [row, owner], operations.key_name(row))
         self.figures["replica_reads_compared"] = compared
 
-    def _lost(self, row: int, proof: int, how: str, older: int | None) -> None:
-        """Book one write as lost; `how` says what the proving read showed instead of it."""
+    def _lost(self, row: int, proof: int, how: str, older: int | None, key: str | None = None) -> None:
+        """Book one write as lost; `how` says what the proving read showed instead of it.
+
+        `key` is the one of its keys that is without it, unless it has only one.
+        """
         self.lost.append(row)
         if not self.found.wants("lost-write"):
             self.found.count("lost-write")
             return
         operations, timeline = self.operations, self.timeline
-        key = operations.key_name(row)
+        key = key or operations.key_name(row)
         node, answerer = operations.node_name(row), operations.node_name(proof)
         ended, read = int(operations.end[row]), int(operations.start[proof])
-        words = f"{self._name(row)} was acknowledged{f' by {node}' if node else ''} at {seconds(ended)}"
+        words = f"{self._name(row, key)} was acknowledged{f' by {node}' if node else ''} at {seconds(ended)}"
         fault = timeline.fault_at(int(operations.start[row]), read)
         if node:
             successor = timeline.successor(node, ended, key_slot(key or ""))
@@ -266,13 +269,14 @@ class _Audit:
         proof = [int(operations.index[row]) for row in rows]
         self.found.add(Anomaly(kind, words, proof, key, fault, measured or {}))
 
-    def _name(self, row: int) -> str:
-        """A write in words."""
+    def _name(self, row: int, key: str | None = None) -> str:
+        """A write in words; of a transaction what it appended, to `key` alone if that is given."""
         operations = self.operations
-        f, key, value = operations.functions[operations.f[row]], operations.key_name(row), operations.value[row]
+        f, value = operations.functions[operations.f[row]], operations.value[row]
+        chosen, key = key, key or operations.key_name(row)
         of = f" of {key}" if key else ""
         if f == "txn":
-            appended = [element for verb, _, element in value if verb == "append"]
+            appended = [element for verb, name, element in value if verb == "append" and chosen in (None, name)]
             return f"append {', '.join(map(str, appended))} to {key}"
         return f"add {value} to {key}" if f == "add" else f"{f} {_shown(value)}{of}"
 

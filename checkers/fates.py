@@ -26,6 +26,7 @@ from checkers.context import Timeline
 from checkers.history import NEVER, OK, History, Operations
 from checkers.keyslot import key_slot
 from checkers.lineage import Lineage
+from checkers.reigns import contradicted
 
 KEPT, SUPERSEDED, LOST, UNKNOWN = range(4)
 FATES = ("kept", "superseded", "lost", "unknown")
@@ -179,6 +180,8 @@ def _judge_by_lineage(table: _Table, timeline: Timeline, fate: Numbers, proof: N
     open_ = (operations.type[table.write] == OK) & ((fate == SUPERSEDED) | (fate == UNKNOWN))
     open_ &= table.as_primaries(table.write)
     plain = np.flatnonzero((table.writer != NOBODY) & table.as_primaries(table.read))
+    if open_.any():
+        plain = plain[~_contradicted(table, timeline, plain)]
     lineage = Lineage(timeline)
     slots: dict[int, int] = {}
     for node in np.unique(operations.node[table.read[plain]]).tolist():
@@ -191,6 +194,23 @@ def _judge_by_lineage(table: _Table, timeline: Timeline, fate: Numbers, proof: N
             times = int(operations.start[answered]), int(operations.end[acknowledged])
             if lineage.supersedes(answerer, times[0], acknowledger, times[1], slot):
                 fate[write], proof[write], open_[write] = LOST, answered, False
+
+
+def _contradicted(table: _Table, timeline: Timeline, reads: Numbers) -> NDArray[np.bool_]:
+    """Which of the reads were answered by a node that contradicted itself at the time."""
+    operations = table.operations
+    acknowledged = (operations.type[table.write] == OK) & table.as_primaries(table.write)
+    entry = np.concatenate((np.flatnonzero(acknowledged), table.writer[reads]))
+    begun = np.append(operations.start[table.write], -1)[entry]  # of the initial value: before everything
+    lies = contradicted(
+        timeline,
+        operations,
+        np.concatenate((table.write[acknowledged], table.read[reads])),
+        np.arange(len(entry)) >= int(acknowledged.sum()),
+        begun,
+        table.known_ends(entry),
+    )
+    return lies[int(acknowledged.sum()) :]
 
 
 def _older_answers(table: _Table, writes: Numbers, reads: Numbers) -> Iterator[tuple[int, int]]:

@@ -22,9 +22,7 @@ from functools import cached_property
 
 from checkers.context import OBSERVER_LAG_NS, Timeline, View
 from checkers.history import NEVER
-
-_ENDING = frozenset({"kill", "terminate", "restart", "migrate-crash"})
-"""Kinds of faults that end a server process, and with it what it had only in memory."""
+from checkers.reigns import ENDING
 
 
 @dataclass
@@ -76,7 +74,7 @@ class Lineage:
         if after.node != before.node:
             return _epoch(after) > _epoch(before)
         ended = any(
-            fault.kind in _ENDING and before.node in fault.nodes and acknowledged_ns < fault.start_ns <= read_ns
+            fault.kind in ENDING and before.node in fault.nodes and acknowledged_ns < fault.start_ns <= read_ns
             for fault in self.timeline.faults
         )
         between = (v for v in self.timeline.views[before.node] if acknowledged_ns < v.time_ns <= read_ns)

@@ -11,27 +11,25 @@ that began after this one either, the read is rolled back.
 *The answering node kept the key.* The node that answered also answered the final read, and from the read until then
 it was primary without a break, in one configuration epoch. Its state is the one that survived; when it answered, the
 newer writes, though done, were not in it, and a primary receives nothing from others. (A node gets a new epoch
-whenever it is promoted or takes slots over, see the Redis Cluster specification. Its view may lag: a node that
-answers as an owner although its last view says replica has the epoch of its next view, because nobody is promoted,
-demoted and promoted again between two polls.) Reads served with ASKING prove nothing.
+whenever it is promoted or takes slots over, see the Redis Cluster specification.) Reads served with ASKING prove
+nothing, and neither do those of a node that contradicted itself (see `checkers.reigns`).
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.context import Timeline, View
-from checkers.history import NEVER
+from checkers.context import Timeline
+from checkers.history import OK
+from checkers.reigns import contradicted, reigns
 from checkers.zones import SECOND_HAND, Ints, Registers, ways
 
 
-def rolled_back(registers: Registers, timeline: Timeline, reads: Ints, newer: Ints) -> NDArray[np.bool_]:
-    """Which of these stale reads (positions in `registers.read_row`) are proved to have seen a rolled-back state.
-
-    `newer` names for each read a cluster that overwrote its value. Where the node that answered had itself
-    acknowledged that write, without a break since, the node did not lose it but answered wrongly.
-    """
+def rolled_back(registers: Registers, timeline: Timeline, reads: Ints) -> NDArray[np.bool_]:
+    """Which of these stale reads (positions in `registers.read_row`) are proved to have seen a rolled-back state."""
     finals = _finals(registers)
     if not timeline.converged or not len(finals):
         return np.zeros(len(reads), np.bool_)
@@ -41,7 +39,7 @@ def rolled_back(registers: Registers, timeline: Timeline, reads: Ints, newer: In
     final = final_of[registers.key[registers.read_cluster[reads]]]
     found = final >= 0
     known, final = reads[found], final[found]
-    proved = _kept_by_its_node(registers, timeline, known, final, newer[found])
+    proved = _kept_by_its_node(registers, timeline, known, final)
     proved |= _nothing_newer_is_left(registers, known, final)
     result = np.zeros(len(reads), np.bool_)
     result[found] = proved
@@ -77,41 +75,45 @@ def _nothing_newer_is_left(registers: Registers, reads: Ints, final: Ints) -> ND
     return result
 
 
-def _kept_by_its_node(
-    registers: Registers, timeline: Timeline, reads: Ints, final: Ints, newer: Ints
-) -> NDArray[np.bool_]:
+def _kept_by_its_node(registers: Registers, timeline: Timeline, reads: Ints, final: Ints) -> NDArray[np.bool_]:
     operations = registers.operations
     row, end_row = registers.read_row[reads], registers.read_row[final]
-    writer = registers.writer[newer]
     node = operations.node[row]
     kept: NDArray[np.bool_] = (node >= 0) & (node == operations.node[end_row])
     details = operations.details
     for place in np.flatnonzero(kept).tolist():
-        found = details.get(int(row[place]), {})
-        kept[place] = not found.get("asking") and found.get("via") not in SECOND_HAND
+        kept[place] = _as_owner(details.get(int(row[place]), {}))
     for code in np.unique(node[kept]).tolist():
         mine = np.flatnonzero(kept & (node == code))
-        views = timeline.views.get(operations.nodes[code], [])
-        then, now = (_reigns(views, operations.start[rows[mine]]) for rows in (row, end_row))
-        its_own = (operations.node[writer[mine]] == code) & (operations.end[writer[mine]] != NEVER)
-        its_own &= _reigns(views, operations.end[writer[mine]]) == then
-        kept[mine] = (then >= 0) & (then == now) & ~its_own
+        name = operations.nodes[code]
+        then, now = (reigns(timeline, name, operations.start[rows[mine]]) for rows in (row, end_row))
+        kept[mine] = (then >= 0) & (then == now)
+    if kept.any():
+        kept &= ~_contradicted(registers, timeline)[reads]
     return kept
 
 
-def _reigns(views: list[View], times: Ints) -> Ints:
-    """Number of the unbroken spell as a primary of one epoch in which a node was at each time; -1 if not known."""
-    if not views:
-        return np.full(len(times), -1, np.int64)
-    spells: list[int] = []
-    epoch: int | None = None
-    number = 0
-    for view in views:
-        current = view.epoch if view.role == "primary" and view.up else None
-        number += current != epoch
-        epoch = current
-        spells.append(-1 if current is None else number)
-    spells.append(-1)
-    spell = np.array(spells)
-    place = np.searchsorted([view.time_ns for view in views], times, "right") - 1
-    return np.where((place >= 0) & (spell[place] < 0), spell[np.minimum(place + 1, len(views))], spell[place])
+def _contradicted(registers: Registers, timeline: Timeline) -> NDArray[np.bool_]:
+    """Which reads a node answered that contradicted itself at the time."""
+    operations = registers.operations
+    written = np.flatnonzero(registers.writer >= 0)
+    written = written[operations.type[registers.writer[written]] == OK]
+    rows = np.concatenate((registers.writer[written], registers.read_row))
+    cluster = np.concatenate((written, registers.read_cluster))
+    aside = [row for row, detail in operations.details.items() if not _as_owner(detail)]
+    plain = np.flatnonzero(~np.isin(rows, aside))
+    lies = contradicted(
+        timeline,
+        operations,
+        rows[plain],
+        plain >= len(written),
+        registers.write_start[cluster[plain]],
+        registers.first_end[cluster[plain]],
+    )
+    found = np.zeros(len(rows), np.bool_)
+    found[plain] = lies
+    return found[len(written) :]
+
+
+def _as_owner(detail: dict[str, Any]) -> bool:
+    return not detail.get("asking") and detail.get("via") not in SECOND_HAND

@@ -46,7 +46,7 @@ def check_staleness(history: History, *, initial: Any = None) -> Finding:
     stale = np.flatnonzero(lag > 0)
     stale = stale[np.argsort(-lag[stale], kind="stable")]
     versions = _versions(registers, stale)
-    lost = rolled_back(registers, timeline, stale, by[registers.read_cluster[stale]])
+    lost = rolled_back(registers, timeline, stale)
 
     found = Collector(CHECKER)
     answerers = _answerers(registers, timeline, stale)

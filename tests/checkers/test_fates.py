@@ -73,14 +73,34 @@ def known_end(ops: list[Op], write: Op | None) -> int:
     return min([write.end if write.type == "ok" else NEVER, *readers])
 
 
+def is_older(ops: list[Op], read: Op, write: Op) -> bool:
+    """Whether a read returned a version of the key that was in effect before a write began."""
+    writers = [op for op in ops if op.f == "write" and op.key == read.key and op.value == read.value]
+    if read.value is not None and not writers:
+        return False
+    return known_end(ops, writers[0] if writers else None) < write.start
+
+
+def contradicts_itself(ops: list[Op], node: str) -> bool:
+    """Whether a node that was primary all the time answered with less than it had acknowledged or shown before."""
+    mine = [op for op in ops if op.node == node and op.type == "ok"]
+    return any(
+        is_older(ops, read, write)
+        for read in mine
+        for told in mine
+        for write in ops
+        if read.f == "read" and told.key == read.key == write.key and told.end < read.start
+        if write.f == "write" and told.value == write.value
+    )
+
+
 def naive_fate(ops: list[Op], write: Op, any_later_read: bool) -> int:
-    """What the definitions say, read by read; `any_later_read` takes every later read for a proof."""
+    """What the definitions say, read by read; `any_later_read` takes every later read for a proof, but for those of
+    a node that contradicts itself: of n1, the only one of which it is known when it was primary."""
+    lying = contradicts_itself(ops, "n1")
 
     def older(read: Op) -> bool:
-        writers = [op for op in ops if op.f == "write" and op.key == read.key and op.value == read.value]
-        if read.value is not None and not writers:
-            return False
-        return known_end(ops, writers[0] if writers else None) < write.start
+        return is_older(ops, read, write)
 
     mine = [op for op in ops if op.f == "read" and op.key == write.key]
     final = next((op for op in mine if op.final), None)
@@ -88,7 +108,9 @@ def naive_fate(ops: list[Op], write: Op, any_later_read: bool) -> int:
         return KEPT
     if final is not None and older(final):
         return LOST
-    if any_later_read and any(older(read) for read in mine if read.start > write.end):
+    if any_later_read and any(
+        older(read) for read in mine if read.start > write.end and not (lying and read.node == "n1")
+    ):
         return LOST
     return UNKNOWN if final is None else SUPERSEDED
 

@@ -2,16 +2,16 @@
 
 import pytest
 from planting import PLANTERS, Recording
-from tiny_store import TinyStore
+from simulated_cluster import SimulatedCluster
 
 from checkers import Verdict, check, merge
 
 
 @pytest.fixture(scope="module", params=["none", "failover"])
 def healthy(request):
-    store = TinyStore(11, request.param)
-    header = store.run().header
-    recording = Recording(header, store.events)
+    cluster = SimulatedCluster(11, request.param)
+    header = cluster.run().header
+    recording = Recording(header, cluster.events)
     assert merge(finding.verdict for finding in check(recording.copy().history()).values()) is Verdict.VALID
     return recording
 
