@@ -54,8 +54,9 @@ class Engine:
     Methods raise ServerError with the engine's own words.
     """
 
-    def __init__(self) -> None:
-        """Look whether it answers. Raises ServerError when it does not."""
+    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+        """Look whether it answers. `timeout_s` is for each request. Raises ServerError when it does not answer."""
+        self._timeout_s = timeout_s
         self._mine = threading.local()
         self._clients: list[DockerClient] = []
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="docker")
@@ -75,7 +76,7 @@ class Engine:
     def api(self) -> Any:
         """The library's low-level client, one for the calling thread. Its methods raise what `told` translates."""
         if not hasattr(self._mine, "client"):
-            self._mine.client = DockerClient.from_env(timeout=TIMEOUT_S)
+            self._mine.client = DockerClient.from_env(timeout=self._timeout_s)
             self._clients.append(self._mine.client)
         return self._mine.client.api
 
