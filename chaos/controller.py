@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from chaos.deploy.base import Deployment
+from chaos.deploy.base import Clients, Deployment, OwnsTime
 from chaos.deploy.kinds import DEPLOYMENTS
 from chaos.errors import BadInput, CachequakeError
 from chaos.finals import FinalReader, Rest, Unreached
@@ -36,7 +36,7 @@ from chaos.topologies.base import Topology
 from chaos.workloads import WORKLOADS
 from checkers.history import FORMAT, VERSION, Event
 from nemeses import schedule
-from nemeses.system import Kill, Links, Pause, SystemFault
+from nemeses.system import Kill, Links, Pause, SystemFault, Thread, threads_of
 
 STALL_MS = 200
 """A gap in the clock of a thread that asked to sleep 50 ms: the machine stood still, and the history says so."""
@@ -96,12 +96,12 @@ class Controller:
     # -- load and faults
 
     def _load(self) -> None:
-        with Load(self.plan, self.run_dir, self.deployment, self.topology) as load:
+        with self._clients() as load:
             write_header(self.run_dir, self._header())
             self.deployment.began_ns = load.go()
             self._record(Event(type="info", f="phase", process="controller", time=0, value={"phase": "start"}))
             with self.topology.observed(self.deployment, self._observed), self._stalls_noted():
-                faults = threading.Thread(target=self._strike, name="faults")
+                faults = threads_of(self.deployment).thread(self._strike, "faults")
                 faults.start()
                 for counters in load.counters():
                     self._progress("load", counters)
@@ -113,12 +113,17 @@ class Controller:
                 self._end_faults(faults)
             self.executed.operations = {str(client): count for client, count in load.executed.items()}
 
+    def _clients(self) -> contextlib.AbstractContextManager[Clients]:
+        if isinstance(self.deployment, OwnsTime):
+            return self.deployment.load(self.plan, self.run_dir, self.topology)
+        return Load(self.plan, self.run_dir, self.deployment, self.topology)
+
     def _strike(self) -> None:
         self.executed.faults = schedule.run(
             self.deployment, self.plan.faults, self.scenario.clients.count, self._fault_event
         )
 
-    def _end_faults(self, faults: threading.Thread) -> None:
+    def _end_faults(self, faults: Thread) -> None:
         """A fault that outlasts the load is healed now; an interrupt ends here, for all that follows must happen."""
         self.deployment.interrupt()
         faults.join()
@@ -140,11 +145,17 @@ class Controller:
             if isinstance(system, Kill) and not system.running(node):
                 system.start(node)
 
+    def _run_name(self) -> str:
+        """The run directory's; where time is the run's own, a name without the time of day, which nothing else has."""
+        if isinstance(self.deployment, OwnsTime):
+            return f"{self.scenario.name}-seed{self.plan.seed}"
+        return self.run_dir.name
+
     def _header(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "version": VERSION,
-            "run": self.run_dir.name,
+            "run": self._run_name(),
             "scenario": self.scenario.name,
             "seed": self.plan.seed,
             "server": str(self.deployment.server),
@@ -236,6 +247,9 @@ class Controller:
     @contextlib.contextmanager
     def _stalls_noted(self) -> Iterator[None]:
         """Record when the machine itself stood still: a thread that asked for 50 ms of sleep got much more."""
+        if isinstance(self.deployment, OwnsTime):  # then it stands still all the time, and nobody can tell
+            yield
+            return
         done = threading.Event()
 
         def watch() -> None:

@@ -30,6 +30,26 @@ GRACE_S = 15.0
 """How long a driver may take to finish after its last operation could have timed out."""
 
 
+def job_of(plan: Plan, part: Path, streams: dict[int, int], deployment: Deployment, topology: Topology) -> Job:
+    """What the clients of one process have to know: `streams` has them with their seeds, `part` is their history."""
+    scenario = plan.scenario
+    return Job(
+        part=str(part),
+        streams=streams,
+        total=scenario.clients.count,
+        workloads={name: Share(options) for name, options in scenario.workload.items()},
+        route=scenario.clients.route,
+        route_options={} if scenario.clients.retries is None else {"retries": scenario.clients.retries},
+        timeout_ms=scenario.clients.timeout_ms,
+        rate=scenario.clients.rate,
+        duration_ms=scenario.duration_ms,
+        nodes={name: (node.host, node.port) for name, node in deployment.nodes.items()},
+        sources={client: deployment.client_address(client) for client in streams},
+        slots=topology.initial_map(),
+        replicas=topology.replicas_of,
+    )
+
+
 class Load:
     """The driver processes of a run, from `with` (started, waiting for the word) to their last report."""
 
@@ -37,7 +57,7 @@ class Load:
         self._plan = plan
         self._run_dir = run_dir
         self._said: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
-        jobs = [self._job(number, deployment, topology) for number in range(plan.scenario.clients.processes)]
+        jobs = [self._save_job(number, deployment, topology) for number in range(plan.scenario.clients.processes)]
         self._drivers = [self._start(number, job) for number, job in enumerate(jobs)]
         self._latest: list[dict[str, int]] = [{} for _ in jobs]
         self.executed: dict[int, int] = {}
@@ -103,27 +123,11 @@ class Load:
         """Operations completed so far, by outcome."""
         return {outcome: sum(one.get(outcome, 0) for one in self._latest) for outcome in ("ok", "fail", "info")}
 
-    def _job(self, number: int, deployment: Deployment, topology: Topology) -> Path:
-        scenario = self._plan.scenario
-        streams = self._plan.client_streams()
-        mine = {client: seed for client, seed in streams.items() if client % scenario.clients.processes == number}
-        job = Job(
-            part=str(self._run_dir / PARTS / f"clients-{number}.jsonl"),
-            streams=mine,
-            total=scenario.clients.count,
-            workloads={name: Share(options) for name, options in scenario.workload.items()},
-            route=scenario.clients.route,
-            route_options={} if scenario.clients.retries is None else {"retries": scenario.clients.retries},
-            timeout_ms=scenario.clients.timeout_ms,
-            rate=scenario.clients.rate,
-            duration_ms=scenario.duration_ms,
-            nodes={name: (node.host, node.port) for name, node in deployment.nodes.items()},
-            sources={client: deployment.client_address(client) for client in mine},
-            slots=topology.initial_map(),
-            replicas=topology.replicas_of,
-        )
+    def _save_job(self, number: int, deployment: Deployment, topology: Topology) -> Path:
+        streams, processes = self._plan.client_streams(), self._plan.scenario.clients.processes
+        mine = {client: seed for client, seed in streams.items() if client % processes == number}
         path = self._run_dir / PARTS / f"clients-{number}.job"
-        job.save(path)
+        job_of(self._plan, path.with_suffix(".jsonl"), mine, deployment, topology).save(path)
         return path
 
     def _start(self, number: int, job: Path) -> subprocess.Popen[bytes]:

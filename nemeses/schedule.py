@@ -14,7 +14,7 @@ from typing import Any
 from nemeses import FAULTS
 from nemeses.fault import ExecutedFault, Fault, PlannedFault, Strike
 from nemeses.stream import Stream
-from nemeses.system import InjectionFailed, Interrupted, System, WaitTimeout
+from nemeses.system import InjectionFailed, Interrupted, System, WaitTimeout, threads_of
 from nemeses.targets import Survey, parse, pick
 
 Emit = Callable[[str, dict[str, Any]], None]
@@ -43,7 +43,7 @@ def run(
             emit(kind, value)
 
     runs = [_Run(system, fault, clients, alone, faults[fault.kind]) for fault in planned]
-    threads = [threading.Thread(target=each.go, name=f"fault-{each.planned.number}") for each in runs]
+    threads = [threads_of(system).thread(each.go, f"fault-{each.planned.number}") for each in runs]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -10,6 +10,7 @@ ways to let time pass, so a deployment that owns the clock (virtual time) can ru
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
@@ -141,3 +142,50 @@ class Loss(Protocol):
 
     def lose(self, sources: Collection[str], destinations: Collection[str], *, percent: float) -> str:
         """Drop that share of the packets from `sources` to `destinations`; returns a handle for `heal`."""
+
+
+class Flag(Protocol):
+    """What is asked of `threading.Event`."""
+
+    def set(self) -> None:
+        """Raise it."""
+
+    def is_set(self) -> bool:
+        """Whether it is up."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is up, at most `timeout` seconds; says whether it is."""
+
+
+class Thread(Protocol):
+    """What is asked of `threading.Thread`."""
+
+    def start(self) -> None:
+        """Let it run."""
+
+    def join(self) -> None:
+        """Wait until it has ended."""
+
+
+@runtime_checkable
+class Threads(Protocol):
+    """A system that owns time, and so decides which thread runs: threads and flags must be its own."""
+
+    def thread(self, target: Callable[[], None], name: str) -> Thread:
+        """A thread, not started yet."""
+
+    def event(self) -> Flag:
+        """A flag, not raised."""
+
+
+class _RealThreads:
+    def thread(self, target: Callable[[], None], name: str) -> Thread:
+        return threading.Thread(target=target, name=name, daemon=True)
+
+    def event(self) -> Flag:
+        return threading.Event()
+
+
+def threads_of(system: System) -> Threads:
+    """Where threads that use this system, and the flags between them, come from."""
+    return system if isinstance(system, Threads) else _RealThreads()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from nemeses.system import System
 
 if TYPE_CHECKING:  # the plan's scenario names deployments, so at run time the import goes the other way
     from chaos.plan import Plan
+    from chaos.topologies.base import Topology
 
 
 class Deployment(System, Protocol):
@@ -50,6 +52,34 @@ class Deployment(System, Protocol):
 
     def clear_interrupt(self) -> None:
         """Let waiting work again."""
+
+
+class Clients(Protocol):
+    """The clients of a run at work; `chaos.load.Load` is what most deployments use."""
+
+    executed: dict[int, int]
+    """Operations begun, by client; complete once `counters` has ended."""
+
+    @property
+    def total(self) -> dict[str, int]:
+        """Operations completed so far, by outcome."""
+
+    def go(self) -> int:
+        """Give the word; returns the reading of the deployment's clock (nanoseconds) at which the run begins."""
+
+    def stop(self) -> None:
+        """Ask them to finish early."""
+
+    def counters(self) -> Iterator[dict[str, int]]:
+        """Operations completed so far by outcome, again and again until all are done. Raises RunFailed."""
+
+
+@runtime_checkable
+class OwnsTime(Protocol):
+    """A deployment whose time is its own: so are the clients, and the real clock has no say in the history."""
+
+    def load(self, plan: Plan, run_dir: Path, topology: Topology) -> AbstractContextManager[Clients]:
+        """The clients, ready to go."""
 
 
 class Kind(Protocol):

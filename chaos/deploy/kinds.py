@@ -5,6 +5,7 @@ from __future__ import annotations
 from chaos.deploy.base import Kind
 from chaos.deploy.docker.kind import DockerKind
 from chaos.deploy.local_kind import LocalKind
+from chaos.deploy.virtual.kind import VirtualKind
 
-DEPLOYMENTS: dict[str, Kind] = {"local": LocalKind(), "docker": DockerKind()}
+DEPLOYMENTS: dict[str, Kind] = {"local": LocalKind(), "docker": DockerKind(), "virtual": VirtualKind()}
 """`deploy:` of a scenario."""

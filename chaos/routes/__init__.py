@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from chaos.crew import Clock, Crew
+    from chaos.crew import Clock, Crew, MachineCrew
     from chaos.job import Job
     from chaos.recorder import Recorder
+    from chaos.routes.links import Link
+    from chaos.transport import Transport
 
 
 class Route(NamedTuple):
@@ -24,12 +26,12 @@ class Route(NamedTuple):
     """Makes the clients of a job."""
 
 
-def _machines(job: Job, recorder: Recorder, clock: Clock) -> Crew:
+def machine_crew(job: Job, transport: Transport[Link], recorder: Recorder, clock: Clock) -> MachineCrew:
+    """The clients of a job that are machines, on whatever carries their bytes and tells the time."""
     from chaos.crew import MachineCrew
     from chaos.routes.bare import Bare
     from chaos.routes.machine import Effects, Terms
     from chaos.routes.slotmap import Directory, SlotMap
-    from chaos.transport import SocketTransport
 
     terms = Terms(
         mixture=job.mixture(),
@@ -43,7 +45,13 @@ def _machines(job: Job, recorder: Recorder, clock: Clock) -> Crew:
     machines = [
         Bare(client, seed, terms, SlotMap(job.slots, job.replicas), effects) for client, seed in job.streams.items()
     ]
-    return MachineCrew(machines, effects, SocketTransport(), recorder, clock, job.nodes, job.sources)
+    return MachineCrew(machines, effects, transport, recorder, clock, job.nodes, job.sources)
+
+
+def _machines(job: Job, recorder: Recorder, clock: Clock) -> Crew:
+    from chaos.transport import SocketTransport
+
+    return machine_crew(job, SocketTransport(), recorder, clock)
 
 
 def _threads(job: Job, recorder: Recorder, clock: Clock) -> Crew:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Self
 
 from chaos.topologies.rest import info
-from nemeses.system import ReplyError, System, Unreachable
+from nemeses.system import ReplyError, System, Unreachable, threads_of
 from nemeses.view import View
 
 EVERY_S = 0.1
@@ -25,11 +25,9 @@ class Observer:
         """
         self._system = system
         self._emit = emit
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._watch, args=(node,), name=f"observer-{node}", daemon=True)
-            for node in system.nodes
-        ]
+        threads = threads_of(system)
+        self._stop = threads.event()
+        self._threads = [threads.thread(partial(self._watch, node), f"observer-{node}") for node in system.nodes]
 
     def __enter__(self) -> Self:
         self.start()

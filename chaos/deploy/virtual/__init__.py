@@ -1,0 +1,1 @@
+"""Real servers in virtual time: see `chaos.deploy.virtual.deployment`."""

@@ -1,0 +1,284 @@
+"""The deployment `virtual`: unmodified server programs in a world of its own time, network and chance.
+
+The same seed gives the same run, byte for byte, for the same server binary, libc, shim and kernel (how much a socket
+takes at once is the kernel's affair).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chaos.deploy.addresses import BUS_PORT, DATA_PORT, Addresses
+from chaos.deploy.directives import DEFAULTS, collect, configuration, last_words, refuse_ours, remove_data
+from chaos.deploy.servers import Server
+from chaos.deploy.virtual.control import Control
+from chaos.deploy.virtual.links import Links
+from chaos.deploy.virtual.load import VirtualLoad
+from chaos.deploy.virtual.network import Network
+from chaos.deploy.virtual.process import Process
+from chaos.deploy.virtual.trace import Trace
+from chaos.deploy.virtual.world import Event, Fibre, World
+from chaos.errors import ServerError
+from nemeses.stream import derive
+from nemeses.system import Node, Port, ReplyError, Unreachable, WaitTimeout
+
+if TYPE_CHECKING:
+    from chaos.plan import Plan
+    from chaos.topologies.base import Topology
+
+T = TypeVar("T")
+CAPABILITIES = frozenset({"kill", "pause", "links", "loseable"})
+"""What this deployment can do; `loseable`: a node can be restarted without its data."""
+POLL_NS = 20_000_000
+"""Between two looks at a condition that is awaited."""
+START_TIMEOUT_MS = 20_000
+END_TIMEOUT_MS = 30_000
+"""A server may wait `shutdown-timeout` (10 s) for its replicas before it obeys SIGTERM."""
+NUMBERS = 1_000
+"""Process numbers that a node has for its process and what that starts, before the next start's."""
+
+
+class VirtualDeployment:
+    """Implements `System`, `Kill`, `Pause`, `Links` and `Threads` of `nemeses.system`. Nodes are `n1` to `nN`."""
+
+    isolation = "simulated network"
+    capabilities = CAPABILITIES
+
+    def __init__(
+        self, server: Server, shim: Path, count: int, config: Mapping[str, Any], directory: Path, *, seed: int
+    ) -> None:
+        """Prepare nodes, their directories and the network between them; nothing is started.
+
+        `config` maps directives to values; `directory` is for data and logs and is made. `seed` decides latencies and
+        what servers draw at random. Raises ServerError for a directive that is not the user's to set.
+        """
+        refuse_ours(config, "virtual")
+        self.began_ns = 0
+        self.server = server
+        self.directory = directory.absolute()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.addresses = Addresses("127.0")
+        self.world = World()
+        self._shim = shim
+        self._config = config
+        self._seed = seed
+        self._starts = dict.fromkeys([f"n{number}" for number in range(1, count + 1)], 0)
+        hosts = {name: self.addresses.node(number) for number, name in enumerate(self._starts, 1)}
+        self.nodes: Mapping[str, Node] = {name: Node(name, host, DATA_PORT, BUS_PORT) for name, host in hosts.items()}
+        self._names = {host: name for name, host in hosts.items()}
+        self.links = Links(seed)
+        self.network = Network(self.world, self.links, self._names)
+        self.trace = Trace(self.directory.parent)
+        self._control = Control(
+            self.world, self.network, lambda node: (hosts[node], DATA_PORT), self.addresses.controller
+        )
+        self._processes = {
+            name: Process(self.world, self.network, name, host, self.trace) for name, host in hosts.items()
+        }
+
+    # Life of the whole
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the promise of identity depends on."""
+        libc, shim = " ".join(platform.libc_ver()), self._shim.stem.partition("-")[2]
+        return (f"virtual time: repeatable with the same server, {libc}, kernel {platform.release()} and shim {shim}",)
+
+    def start_all(self) -> None:
+        """Start all nodes; returns when each answers. Raises ServerError with the server's own words."""
+        for name in self.nodes:
+            self._prepare(name)
+            self._spawn(name)
+        for process in self._processes.values():
+            process.begin()
+        for name in self.nodes:
+            self.wait(f"{name} answers after its start", self._answers(name), START_TIMEOUT_MS)
+
+    def stop_all(self) -> None:
+        """SIGKILL every server. May be called twice."""
+        for process in self._processes.values():
+            process.kill()
+        self.trace.close()
+
+    def collect_logs(self, target: Path) -> None:
+        """Copy each node's log, its configuration file and its nodes.conf into `target`, which is made."""
+        target.mkdir(parents=True, exist_ok=True)
+        for name in self.nodes:
+            collect(self.directory / name, name, target)
+
+    # What runs beside the servers is this deployment's own: nothing else can stand still while time does
+
+    def load(self, plan: Plan, run_dir: Path, topology: Topology) -> VirtualLoad:
+        """The clients of a run, in this process; see `chaos.load.Load`."""
+        return VirtualLoad(plan, run_dir, self, topology)
+
+    def thread(self, target: Callable[[], None], name: str) -> Fibre:
+        """See `nemeses.system.Threads`."""
+        return self.world.thread(target, name)
+
+    def event(self) -> Event:
+        """See `nemeses.system.Threads`."""
+        return self.world.event()
+
+    # System
+
+    def now_ns(self) -> int:
+        """See `System.now_ns`."""
+        return self.world.read_clock() - self.began_ns
+
+    def sleep_until(self, time_ns: int) -> None:
+        """See `System.sleep_until`."""
+        self.world.sleep_until(time_ns + self.began_ns)
+
+    def wait(self, what: str, condition: Callable[[], T | None], timeout_ms: int = 10_000) -> T:
+        """See `System.wait`."""
+        return self._wait(what, condition, timeout_ms, interruptible=True)
+
+    def call(self, node: str, *arguments: str | bytes | int, timeout_ms: int = 1_000) -> Any:
+        """See `System.call`."""
+        return self._control.call(node, *arguments, timeout_ms=timeout_ms)
+
+    def interrupt(self) -> None:
+        """See `Deployment.interrupt`."""
+        self.world.interrupt()
+
+    def clear_interrupt(self) -> None:
+        """See `Deployment.clear_interrupt`."""
+        self.world.clear_interrupt()
+
+    def client_address(self, client: int) -> str:
+        """The address that nodes are told a client has."""
+        return self.addresses.client(client)
+
+    def is_client(self, host: str, port: int) -> bool:
+        """Whether this is the address of a client of the run."""
+        return self.addresses.is_client(host)
+
+    def translate(self, host: str, port: int) -> str | None:
+        """See `Deployment.translate`."""
+        return self._names.get(host) if port == DATA_PORT else None
+
+    # Kill
+
+    def kill(self, node: str) -> None:
+        """See `Kill.kill`."""
+        self._processes[node].kill()
+
+    def terminate(self, node: str) -> None:
+        """See `Kill.terminate`. Raises WaitTimeout when the server does not obey."""
+        process = self._processes[node]
+        process.signal(signal.SIGTERM)
+        self._wait(f"{node} ends", lambda: not process.running, END_TIMEOUT_MS, interruptible=False)
+
+    def start(self, node: str, *, keep_data: bool = True) -> None:
+        """See `Kill.start`. Raises ServerError when it ends again at once."""
+        if self._processes[node].running:
+            return
+        if not keep_data:
+            remove_data(self.directory / node)
+        self._spawn(node)
+        self._processes[node].begin()
+        what = f"{node} answers after its start"
+        self._wait(what, self._answers(node), START_TIMEOUT_MS, interruptible=False)
+
+    def running(self, node: str) -> bool:
+        """See `Kill.running`."""
+        return self._processes[node].running
+
+    # Pause
+
+    def pause(self, node: str) -> None:
+        """See `Pause.pause`. Raises Unreachable when there is no process."""
+        if not self._processes[node].running:
+            raise Unreachable(f"{node} has no process")
+        self._processes[node].pause()
+
+    def resume(self, node: str) -> None:
+        """See `Pause.resume`."""
+        self._processes[node].resume()
+
+    def paused(self, node: str) -> bool:
+        """Whether the world gives the process no turns."""
+        return self._processes[node].paused
+
+    # Links
+
+    def cut(self, sources: Collection[str], destinations: Collection[str], *, port: Port = "all") -> str:
+        """See `Links.cut`."""
+        return self.links.cut(sources, destinations, port)
+
+    def heal(self, handle: str) -> None:
+        """See `Links.heal`."""
+        self.links.heal(handle)
+
+    def heal_all(self) -> None:
+        """See `Links.heal_all`."""
+        self.links.heal_all()
+
+    # How it is made
+
+    def _prepare(self, name: str) -> None:
+        directory = self.directory / name
+        directory.mkdir(exist_ok=True)
+        host = self.nodes[name].host
+        ours = {"port": str(DATA_PORT), "bind": host, "bind-source-addr": host}
+        (directory / "server.conf").write_text(configuration({**DEFAULTS, **self._config, **ours}))
+
+    def _spawn(self, name: str) -> None:
+        """A new process with its own seed and numbers; its environment is the same wherever the run is."""
+        start = self._starts[name]
+        self._starts[name] += 1
+        environment = {
+            "LD_PRELOAD": str(self._shim),
+            "CACHEQUAKE_SEED": str(derive(self._seed, "server", name, start) >> 1),
+            "CACHEQUAKE_PID": str((int(name[1:]) * 100 + start % 100) * NUMBERS),
+            "CACHEQUAKE_ADDRESS": self.nodes[name].host,
+            "CACHEQUAKE_DIRECTORY": f"/virtual/{name}",
+            "PATH": os.defpath,
+            "LC_ALL": "C",
+            "TZ": "UTC",
+        }
+        if "LD_LIBRARY_PATH" in os.environ:
+            environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+        directory = self.directory / name
+        try:
+            self._processes[name].spawn(
+                [str(self.server.path), "server.conf"], directory, environment, directory / "server.log"
+            )
+        except OSError as error:
+            raise ServerError(f"{name}: {self.server.path} cannot be started: {error}") from error
+
+    def _answers(self, name: str) -> Callable[[], bool]:
+        process = self._processes[name]
+        log = self.directory / name / "server.log"
+
+        def answers() -> bool:
+            if process.status is not None:
+                raise ServerError(f"{name} did not start: {last_words(log)} (log: {log})")
+            try:
+                return bool(self.call(name, "PING") == b"PONG")
+            except ReplyError as error:
+                return str(error).startswith("LOADING")
+
+        return answers
+
+    def _wait(self, what: str, condition: Callable[[], T | None], timeout_ms: int, *, interruptible: bool) -> T:
+        world = self.world
+        deadline = world.now + timeout_ms * 1_000_000
+        last: Exception | None = None
+        while True:
+            try:
+                if found := condition():
+                    return found
+                last = None
+            except (Unreachable, ReplyError) as error:
+                last = error
+            if world.now >= deadline:
+                because = "" if last is None else f"; last: {last}"
+                raise WaitTimeout(f"{what}: not within {timeout_ms} ms{because}")
+            world.sleep_until(world.now + POLL_NS, interruptible=interruptible)

@@ -1,0 +1,107 @@
+"""The kind `virtual`: what it cannot do is refused before anything starts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chaos.deploy import servers
+from chaos.deploy.base import Deployment
+from chaos.deploy.processes import kill_left
+from chaos.deploy.virtual import compiler
+from chaos.errors import BadInput, ServerError
+from nemeses import FAULTS
+from nemeses.stream import derive
+
+if TYPE_CHECKING:
+    from chaos.plan import Plan
+
+WORK = "work"
+"""Folder of the nodes' data in a run directory; removed when the run ends."""
+ROUTES = ("bare", "replica")
+"""Routes whose clients do no input or output of their own."""
+
+
+class VirtualKind:
+    """Server processes in virtual time; see `chaos.deploy.virtual.deployment`."""
+
+    def refuse_impossible(self, plan: Plan, server: str | None, image: str | None) -> None:
+        """Find the server, make the shim, and compare what is asked with what virtual time can do."""
+        from chaos.deploy.virtual.deployment import CAPABILITIES  # the deployment imports what imports this module
+
+        if image is not None:
+            raise BadInput(f"--image {image}: virtual runs no containers; add --deploy docker, or name a --server")
+        try:
+            found = servers.find(server)
+        except ServerError as error:
+            raise BadInput(str(error)) from error
+        _refuse_static(found.path)
+        compiler.shim()
+        scenario = plan.scenario
+        if scenario.clients.route not in ROUTES:
+            raise BadInput(
+                f"route {scenario.clients.route} runs in real time: with virtual use one of {', '.join(ROUTES)}"
+            )
+        _refuse_directives(scenario.cluster.config)
+        for fault in plan.faults:
+            if missing := sorted(FAULTS[fault.kind].requires - CAPABILITIES):
+                raise BadInput(f"fault {fault.kind} needs {', '.join(missing)}, which virtual cannot do")
+
+    def prefix(self) -> list[str]:
+        """Nothing: there is nothing to isolate, since nothing is opened but unix sockets."""
+        return []
+
+    def environment(self) -> Mapping[str, str]:
+        """The order of sets of strings must not differ between runs."""
+        return {"PYTHONHASHSEED": "0"}
+
+    def open(self, plan: Plan, run_dir: Path, server: str | None, image: str | None) -> Deployment:
+        """See `Kind.open`."""
+        from chaos.deploy.virtual.deployment import VirtualDeployment
+
+        cluster = plan.scenario.cluster
+        return VirtualDeployment(
+            servers.find(server),
+            compiler.shim(),
+            cluster.primaries * (1 + cluster.replicas),
+            cluster.config,
+            run_dir / WORK,
+            seed=derive(plan.seed, "virtual"),
+        )
+
+    def clean(self, run_dir: Path) -> list[str]:
+        """Kill servers that are left of a run (they end with its controller), and remove their data; logs are kept."""
+        work = run_dir / WORK
+        if not work.exists():
+            return []
+        killed = [f"{run_dir.name}: ended process {pid}" for pid in kill_left(work)]
+        for log in work.glob("*/server.log"):
+            kept = run_dir / "logs" / f"{log.parent.name}.log"
+            if not kept.exists():
+                shutil.copyfile(log, kept)
+        shutil.rmtree(work)
+        return [*killed, f"{run_dir.name}: removed the data of its nodes"]
+
+    def clean_shared(self) -> list[str]:
+        """Nothing is shared; the compiled shim is a cache and stays."""
+        return []
+
+
+def _refuse_directives(config: Mapping[str, str]) -> None:
+    if int(config.get("io-threads", "1")) > 1:
+        raise BadInput("io-threads above 1: how threads share the work cannot be repeated; leave it out")
+    for name in config:
+        if name.startswith("tls-"):
+            raise BadInput(f"{name}: virtual has no TLS; use --deploy local or docker")
+
+
+def _refuse_static(path: Path) -> None:
+    """A program without a dynamic loader ignores what is preloaded; the loader's path stands at its beginning."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head[:4] != b"\x7fELF":
+        raise BadInput(f"{path} is a script, and virtual must start the server itself: name the program it starts")
+    if b"/ld-" not in head:
+        raise BadInput(f"{path} is linked statically, so nothing can be preloaded into it; use --deploy local")
