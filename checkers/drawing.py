@@ -12,6 +12,7 @@ gets a column of its own, because the interesting times of a long run lie millis
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -51,10 +52,21 @@ def draw(history: History, rows: Sequence[int]) -> str:
 
 
 def _label(operations: Operations, row: int) -> str:
-    value = operations.value[row]
     name = operations.functions[operations.f[row]]
     failed = " failed" if operations.type[row] == FAIL else ""
-    return f"{name} {'null' if value is None else value}{failed}"
+    return f"{name} {_words(name, operations.value[row])}{failed}"
+
+
+def _words(f: str, value: Any) -> str:
+    if f == "txn" and isinstance(value, list):
+        return ", ".join(" ".join(map(_word, micro)) for micro in value)
+    if isinstance(value, dict):
+        return " ".join(f"{key}={_word(part)}" for key, part in value.items())
+    return _word(value)
+
+
+def _word(value: Any) -> str:
+    return "null" if value is None else str(value)
 
 
 def _columns(operations: Operations, rows: Sequence[int], labels: Sequence[str]) -> dict[int, int]:

@@ -1,43 +1,9 @@
-"""Anomalies drawn as intervals: the golden histories of registers, and the corners."""
-
-from pathlib import Path
+"""Operations drawn as intervals: the corners. Whole anomalies are drawn in `tests/golden/`."""
 
 import pytest
 from exhaustive import Op, as_history
 
-from checkers import check, load
 from checkers.drawing import draw, rows_of
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-DRAWN = sorted(GOLDEN.glob("*.drawing.txt"))
-
-
-@pytest.mark.parametrize("path", DRAWN, ids=lambda path: path.name.removesuffix(".drawing.txt"))
-def test_golden_drawing(path: Path) -> None:
-    """Each anomaly of the three checkers under its kind; the whole history where there is none."""
-    history = load(path.with_name(path.name.replace(".drawing.txt", ".jsonl")))
-    anomalies = [
-        anomaly
-        for finding in check(history, ["linearizability", "staleness", "sessions"]).values()
-        for anomaly in finding.anomalies
-    ]
-    drawings = [f"{a.kind}\n{draw(history, rows_of(history.operations, a.operations))}\n" for a in anomalies]
-    if not drawings:
-        drawings = [f"no anomaly\n{draw(history, range(len(history.operations)))}\n"]
-    assert "\n".join(drawings) == path.read_text()
-
-
-def test_every_kind_about_registers_is_drawn() -> None:
-    kinds = {line for path in DRAWN for line in path.read_text().splitlines() if "-" in line and " " not in line}
-    assert kinds == {
-        "non-linearizable",
-        "stale-read",
-        "rolled-back-read",
-        "read-your-writes",
-        "non-monotonic-read",
-        "non-monotonic-write",
-        "writes-follow-reads",
-    }
 
 
 def test_an_operation_that_took_no_time_and_one_that_never_ended() -> None:

@@ -1,51 +1,40 @@
-"""Small histories kept on disk, each with what the checkers must say of it, word for word.
+"""Golden histories: one for each kind of anomaly, and some that look wrong and are not. See `tests/support/golden.py`."""
 
-`NAME.jsonl` is the history and `NAME.expected.json` the findings by checker: verdict, counts, the metrics that
-matter, and every anomaly.
-"""
-
-from pathlib import Path
-from typing import Any
-
-import msgspec
 import pytest
+from golden import EVERY, GOLDEN, NAMES, drawing, expected, history, plain
 
-from checkers import check, load
+from checkers.transactions import RULES_OUT
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-FIELDS = ("kind", "explanation", "operations", "key", "fault")
-EXPECTED = sorted(GOLDEN.glob("*.expected.json"))
+KINDS = {
+    "linearizability": {"non-linearizable"},
+    "staleness": {"stale-read", "rolled-back-read"},
+    "sessions": {"read-your-writes", "non-monotonic-read", "non-monotonic-write", "writes-follow-reads"},
+    "durability": {"lost-write", "duplicate-write", "phantom-value", "failed-write-visible", "replica-divergence"},
+    "multikey": {"torn-read", "cross-slot-accepted", "phantom-value"},
+    "slots": {"split-ownership", "stranded-key", "uncovered-slot", "redirect-loop", "map-disagreement"},
+    "availability": set(),
+    "transactions": set(RULES_OUT),
+    "locks": {"two-holders"},
+    "queue": {"lost-element", "duplicate-element", "reordered-element", "phantom-element"},
+    "sets": {"lost-element", "stale-element", "phantom-element"},
+}
+"""What each checker can find."""
 
 
-@pytest.mark.parametrize("path", EXPECTED, ids=lambda path: path.name.removesuffix(".expected.json"))
-def test_golden_history(path: Path) -> None:
-    expected: dict[str, dict[str, Any]] = msgspec.json.decode(path.read_bytes())
-    findings = check(load(path.with_name(path.name.replace(".expected.json", ".jsonl"))), expected)
-    for name, wanted in expected.items():
-        found = msgspec.to_builtins(findings[name])
-        found["metrics"] = {metric: found["metrics"].get(metric) for metric in wanted["metrics"]}
-        found["anomalies"] = [{field: anomaly[field] for field in FIELDS} for anomaly in found["anomalies"]]
-        assert {field: found[field] for field in wanted} == wanted
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_history(name: str) -> None:
+    run, wanted = history(name), expected(name)
+    findings = {checker: EVERY[checker](run) for checker in wanted}
+    for checker, verdict in wanted.items():
+        found = plain(findings[checker], verdict["metrics"])
+        assert {field: found[field] for field in verdict} == verdict
+    assert drawing(run, findings) == (GOLDEN / f"{name}.txt").read_text()
 
 
 def test_every_kind_has_a_golden_history() -> None:
-    kinds = {
-        kind
-        for path in EXPECTED
-        for finding in msgspec.json.decode(path.read_bytes()).values()
-        for kind in finding["counts"]
-    }
-    assert kinds >= {
-        "lost-write",
-        "duplicate-write",
-        "phantom-value",
-        "failed-write-visible",
-        "replica-divergence",
-        "torn-read",
-        "cross-slot-accepted",
-        "split-ownership",
-        "stranded-key",
-        "uncovered-slot",
-        "redirect-loop",
-        "map-disagreement",
-    }
+    shown = {checker: set() for checker in KINDS}
+    for name in NAMES:
+        for checker, finding in expected(name).items():
+            shown[checker] |= set(finding["counts"])
+    assert shown == KINDS
+    assert KINDS.keys() == EVERY.keys()

@@ -4,17 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from golden import EVERY
 from simulated_bugs import Bug
 from simulated_cluster import SimulatedCluster
 from simulated_faults import FAULTS
 
-from checkers import CHECKERS, Checker, Finding, History, Verdict, finding
+from checkers import Finding, History, Verdict, finding
 from checkers.durability import check_durability
-from checkers.locks import check_locks
 from checkers.queues import check_queue
 from checkers.sets import check_sets
 
-EVERY: dict[str, Checker] = {**CHECKERS, "locks": check_locks, "queue": check_queue, "sets": check_sets}
 LOSSLESS = ("none", "failover", "failback", "migration")
 LOSSY = ("kill", "partition", "wipe")
 
