@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from checkers.availability import check_availability
-from checkers.choose import check_linearizability
+from checkers.choose import check_run_registers
 from checkers.durability import check_durability
 from checkers.finding import Anomaly, Checker, Finding, Verdict, merge
 from checkers.history import History, load
@@ -26,7 +26,7 @@ from checkers.transactions import check_transactions
 __all__ = ["CHECKERS", "Anomaly", "Checker", "Finding", "History", "Verdict", "check", "load", "merge"]
 
 CHECKERS: dict[str, Checker] = {
-    "linearizability": check_linearizability,
+    "linearizability": check_run_registers,
     "staleness": check_staleness,
     "sessions": check_sessions,
     "durability": check_durability,

@@ -33,6 +33,11 @@ def check_linearizability(
     return _joined(zones, check_model(history, CasRegister(), initial, budget_s, keys=left))
 
 
+def check_run_registers(history: History) -> Finding:
+    """The registers of a run, whatever else it did: its sets, lists and counters have checkers of their own."""
+    return check_linearizability(history, "register")
+
+
 def _joined(zones: Finding, searched: Finding) -> Finding:
     """One finding of both: what zones did not decide, the search did or could not."""
     counts = dict(zones.counts)

@@ -124,7 +124,7 @@ class FakeCluster:
         connection.reader.feed(data)
         while (command := connection.reader.gets()) is not False:
             node.commands.append(command)
-            reply = self._answer(connection, [str(command[0], "ascii").upper(), *command[1:]])
+            reply = self.answer(connection, [str(command[0], "ascii").upper(), *command[1:]])
             if not node.mute:
                 self.after(LATENCY_NS, lambda reply=reply: self._deliver(link, connection, reply))
 
@@ -153,6 +153,12 @@ class FakeCluster:
     def after(self, delay_ns: int, action: Callable[[], None]) -> None:
         """Do something later."""
         heapq.heappush(self._agenda, (self.now + delay_ns, next(self._order), action))
+
+    def settle(self) -> None:
+        """Let everything happen that is still to come: replication, above all."""
+        while self._agenda:
+            self.now = max(self.now, self._agenda[0][0])
+            heapq.heappop(self._agenda)[2]()
 
     # What a test does to it
 
@@ -194,7 +200,8 @@ class FakeCluster:
 
     # What servers do
 
-    def _answer(self, connection: Connection, command: list[Any]) -> bytes:
+    def answer(self, connection: Connection, command: list[Any]) -> bytes:
+        """What a node replies to one command, and what it does for it."""
         name = command[0]
         node = connection.node
         if connection.queued is not None and name not in ("EXEC", "ASKING"):
@@ -364,10 +371,11 @@ class Scene:
         *,
         cluster: FakeCluster | None = None,
         timeout_ms: int = 500,
+        recorder: Any = None,
         **terms: Any,
     ) -> None:
         self.cluster = cluster or FakeCluster()
-        self.memory = Memory()
+        self.memory = recorder or Memory()
         self.effects = Effects()
         addresses = {name: node.address for name, node in self.cluster.nodes.items()}
         common = Terms(mixture, Directory(addresses, {}), clients, timeout_ms * 1_000_000, **terms)
@@ -388,7 +396,7 @@ class Scene:
             self.memory,
             self.cluster.clock,
             addresses,
-            {},  # type: ignore[arg-type]
+            {},
         )
 
     def run(self, duration_ms: int) -> History:
