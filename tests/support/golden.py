@@ -18,10 +18,12 @@ from typing import Any
 import msgspec
 
 from checkers import CHECKERS, Checker, Finding, History, load
+from checkers.choose import check_linearizability
 from checkers.drawing import draw, rows_of
 from checkers.sets import check_sets
 
-EVERY: dict[str, Checker] = {**CHECKERS, "sets": check_sets}
+EVERY: dict[str, Checker] = {**CHECKERS, "linearizability": check_linearizability, "sets": check_sets}
+"""As one asks of a file of any origin: objects of any model, not only the registers of a run."""
 GOLDEN = Path(__file__).parents[1] / "golden"
 NAMES = sorted(path.name.removesuffix(".jsonl") for path in GOLDEN.glob("*.jsonl"))
 FIELDS = ("kind", "explanation", "operations", "key", "fault")
