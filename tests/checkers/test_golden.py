@@ -1,4 +1,4 @@
-"""Golden histories: one for each kind of anomaly, and some that look wrong and are not. See `tests/support/golden.py`."""
+"""Golden histories: one for each kind of anomaly, and some that look wrong and are not (`tests/support/golden.py`)."""
 
 import pytest
 from golden import EVERY, GOLDEN, NAMES, drawing, expected, history, plain
