@@ -180,6 +180,24 @@ def check(
     return check_files(paths, model, initial, names, budget, null_reads, as_json)
 
 
+@cli.command()
+@click.argument("run_name", metavar="RUN")
+@click.option("--to", "form", type=click.Choice(["edn"]), default="edn", help="edn: as Jepsen reads.")
+@click.option("--file", "target", type=click.Path(path_type=Path), help="Where to write; the run directory by default.")
+@OUT
+def export(run_name: str, form: str, target: Path | None, out: Path) -> None:
+    """Write the history of RUN for the tools of others."""
+    from chaos.store import HISTORY, find_run
+    from checkers import load
+    from checkers.foreign import write_edn
+
+    run_dir = find_run(run_name, out)
+    written = target or run_dir / f"history.{form}"
+    with written.open("w", encoding="utf-8") as file:
+        write_edn(load(run_dir / HISTORY), file)
+    click.echo(written)
+
+
 @cli.command("list")
 def list_scenarios() -> None:
     """Show the built-in scenarios."""
