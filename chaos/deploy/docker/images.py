@@ -6,6 +6,7 @@ manager. Its tag names the content, so it is built once and every later run find
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import os
@@ -156,3 +157,18 @@ def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
     entry.type, entry.mode = kind, mode
     return entry
+
+
+def main() -> None:
+    """Build the server image, of the program given or found, unless it is there, and print its name."""
+    parser = argparse.ArgumentParser(prog="python -m chaos.deploy.docker.images", description=main.__doc__)
+    parser.add_argument("--server", metavar="PATH", help="the server program to put into it")
+    engine = Engine()
+    try:
+        print(server_image(engine, None, parser.parse_args().server).name)
+    finally:
+        engine.close()
+
+
+if __name__ == "__main__":
+    main()
