@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -222,6 +222,118 @@ def replica_divergence(recording: Recording) -> bool:
     return False
 
 
+def read_your_writes(recording: Recording) -> bool:
+    return _go_back(recording, "write")
+
+
+def non_monotonic_read(recording: Recording) -> bool:
+    return _go_back(recording, "read")
+
+
+def _go_back(recording: Recording, f: str) -> bool:
+    """Make a process read what was there before a version that it had itself written, or read, before."""
+    writes = {write.end.value: write for write in recording.done("write", prefix="k")}
+    mine: dict[tuple[Any, str], Done] = {}
+    for one in sorted([*recording.done("read", prefix="k"), *recording.done(f, prefix="k")], key=lambda d: d.end.time):
+        session = (one.end.process, one.end.key)
+        earlier = mine.get(session)
+        if one.end.f == "read" and one.invoke.via is None and earlier and earlier.precedes(one):
+            written = writes.get(earlier.end.value)
+            older = [w for w in writes.values() if w.end.key == one.end.key and written and w.precedes(written)]
+            if older:
+                one.end.value = older[-1].end.value
+                return True
+        if one.end.f == f:
+            mine[session] = one
+    return False
+
+
+def _in_list(change: Callable[[list[Any]], Any], fewest: int) -> Callable[[Recording], bool]:
+    """A planter that changes the elements of a read of one list, the second to show so many that it has some before."""
+
+    def plant(recording: Recording) -> bool:
+        shown = (read_ for read_ in recording.done("txn", prefix="l") if read_.end.value[0][0] == "r")
+        for read_ in islice((read_ for read_ in shown if len(read_.end.value[0][2]) >= fewest), 1, None):
+            change(read_.end.value[0][2])
+            return True
+        return False
+
+    return plant
+
+
+def aborted_append(recording: Recording) -> bool:
+    seen = {
+        (read_.end.key, element)
+        for read_ in recording.done("txn", prefix="l")
+        if read_.end.value[0][0] == "r"
+        for element in read_.end.value[0][2]
+    }
+    for append in recording.done("txn", prefix="l"):
+        verb, key, element = append.end.value[0]
+        if verb == "append" and (key, element) in seen:
+            append.end.type, append.end.error = "fail", "OOM"
+            return True
+    return False
+
+
+def two_holders(recording: Recording) -> bool:
+    """Grant a lock that was refused, because another client certainly held it."""
+    released = {release.end.value: release for release in recording.done("release")}
+    for refused in recording.done("acquire", "fail"):
+        for granted in recording.done("acquire"):
+            release = released.get(granted.end.value)
+            held = release and granted.precedes(refused) and refused.precedes(release)
+            if held and granted.end.key == refused.end.key:
+                refused.end.type, refused.end.error = "ok", None
+                return True
+    return False
+
+
+def _deliveries(recording: Recording) -> Iterator[tuple[Done, Done]]:
+    """Elements of queues: how each was enqueued, and how it was delivered."""
+    enqueued = {enqueue.end.value: enqueue for enqueue in recording.done("enqueue")}
+    for dequeue in recording.done("dequeue"):
+        if dequeue.end.value in enqueued:
+            yield enqueued[dequeue.end.value], dequeue
+
+
+def lost_element(recording: Recording) -> bool:
+    """On a queue without a dequeue of unknown outcome, for that may have taken it."""
+    doubtful = {dequeue.end.key for dequeue in recording.done("dequeue", "info")}
+    for enqueue, dequeue in _deliveries(recording):
+        if enqueue.precedes(dequeue) and dequeue.end.key not in doubtful:
+            dequeue.end.value = None
+            return True
+    return False
+
+
+def duplicate_element(recording: Recording) -> bool:
+    delivered = {dequeue.end.key: dequeue.end.value for _, dequeue in _deliveries(recording)}
+    for dequeue in recording.done("dequeue"):
+        if dequeue.end.value is None and dequeue.end.key in delivered:
+            dequeue.end.value = delivered[dequeue.end.key]
+            return True
+    return False
+
+
+def reordered_element(recording: Recording) -> bool:
+    last: dict[str, tuple[Done, Done]] = {}
+    for enqueue, dequeue in _deliveries(recording):
+        before = last.get(dequeue.end.key)
+        if before and before[0].precedes(enqueue) and before[1].precedes(dequeue):
+            before[1].end.value, dequeue.end.value = dequeue.end.value, before[1].end.value
+            return True
+        last[dequeue.end.key] = enqueue, dequeue
+    return False
+
+
+def phantom_element(recording: Recording) -> bool:
+    for dequeue in recording.done("dequeue"):
+        dequeue.end.value = 999_999_999_999
+        return True
+    return False
+
+
 PLANTERS: dict[str, Callable[[Recording], bool]] = {
     "lost-write": lost_write,
     "duplicate-write": duplicate_write,
@@ -238,5 +350,16 @@ PLANTERS: dict[str, Callable[[Recording], bool]] = {
     "uncovered-slot": uncovered_slot,
     "map-disagreement": map_disagreement,
     "replica-divergence": replica_divergence,
+    "read-your-writes": read_your_writes,
+    "non-monotonic-read": non_monotonic_read,
+    "incompatible-order": _in_list(lambda elements: elements.insert(0, elements.pop(1)), 2),
+    "duplicate-elements": _in_list(lambda elements: elements.append(elements[0]), 1),
+    "garbage-read": _in_list(lambda elements: elements.append(999_999_999_999), 1),
+    "G1a": aborted_append,
+    "two-holders": two_holders,
+    "lost-element": lost_element,
+    "duplicate-element": duplicate_element,
+    "reordered-element": reordered_element,
+    "phantom-element": phantom_element,
 }
 """By kind of anomaly; each returns whether it could plant one."""
