@@ -146,6 +146,22 @@ def replay(run_name: str, server: str | None, image: str | None, out: Path, as_j
 
 
 @cli.command()
+@click.argument("run_name", metavar="RUN")
+@SERVER
+@OUT
+@JSON
+def verify(run_name: str, server: str | None, out: Path, as_json: bool) -> int:
+    """Run the seed of RUN, a run in virtual time, once more, and name the first turn of a server that differs."""
+    from chaos.store import find_run
+    from chaos.verify import verify_run
+
+    with _progress(as_json) as listener:
+        outcome = verify_run(find_run(run_name, out), server=server, out=out, on_progress=listener)
+    click.echo(outcome.to_json() if as_json else outcome.in_words())
+    return outcome.exit_code
+
+
+@cli.command()
 @click.argument("paths", metavar="HISTORY-or-RUN...", nargs=-1, required=True)
 @click.option("--model", help="What the object is: register, cas-register, kv, set, counter, lock, queue, append.")
 @click.option("--initial", metavar="VALUE", help="The value before the first write, as JSON (none by default).")

@@ -6,6 +6,7 @@ takes at once is the kernel's affair).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import signal
@@ -23,9 +24,9 @@ from chaos.deploy.virtual.network import Network
 from chaos.deploy.virtual.process import Process
 from chaos.deploy.virtual.trace import Trace
 from chaos.deploy.virtual.world import Event, Fibre, World
-from chaos.errors import ServerError
+from chaos.errors import RunFailed, ServerError
 from nemeses.stream import derive
-from nemeses.system import Node, Port, ReplyError, Unreachable, WaitTimeout
+from nemeses.system import Node, Port, ReplyError, SystemFault, Unreachable, WaitTimeout
 
 if TYPE_CHECKING:
     from chaos.plan import Plan
@@ -100,7 +101,11 @@ class VirtualDeployment:
             self.wait(f"{name} answers after its start", self._answers(name), START_TIMEOUT_MS)
 
     def stop_all(self) -> None:
-        """SIGKILL every server. May be called twice."""
+        """Note what every node holds, and SIGKILL it. May be called twice."""
+        for name, process in self._processes.items():
+            if process.running and not process.paused and not self.world.broken:
+                with contextlib.suppress(SystemFault, RunFailed):  # without DEBUG there is none
+                    self.trace.digest(name, self.call(name, "DEBUG", "DIGEST").decode())
         for process in self._processes.values():
             process.kill()
         self.trace.close()

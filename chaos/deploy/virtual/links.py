@@ -23,7 +23,7 @@ class Delay(NamedTuple):
 
 NEAR = Delay(100_000, 250_000, 50_000)
 """Between nodes: machines of one zone."""
-FAR = Delay(2_000_000, 4_000_000, 500_000)
+FAR = Delay(6_000_000, 10_000_000, 1_000_000)
 """Between clients and nodes. It decides how many operations a client can do in a second, and so how long a run takes:
 each costs a step of a server in real time, whatever it costs in virtual time."""
 OWN = Delay(50_000, 50_000, 0)

@@ -41,6 +41,11 @@ class World:
         self._interrupted = False
         self._failure: BaseException | None = None
 
+    @property
+    def broken(self) -> bool:
+        """Whether something failed that nobody can wait through."""
+        return self._failure is not None
+
     # Time and events
 
     def read_clock(self) -> int:

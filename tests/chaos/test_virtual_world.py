@@ -1,0 +1,276 @@
+"""The world of virtual time without servers: events, threads, and what the simulated network does to bytes."""
+
+import errno
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos.deploy.virtual.links import Links
+from chaos.deploy.virtual.network import DIAL_NS, RETRY_NS, Network
+from chaos.deploy.virtual.world import TICK_NS, World
+from chaos.errors import RunFailed
+from nemeses.system import Interrupted
+
+MS = 1_000_000
+
+
+class Ear:
+    """An end of a connection that notes what it is told, and when."""
+
+    def __init__(self, world):
+        self.world = world
+        self.heard = []
+
+    def connected(self):
+        self.heard.append((self.world.now, "connected"))
+
+    def refused(self, error):
+        self.heard.append((self.world.now, errno.errorcode[error]))
+
+    def take(self, data):
+        self.connection.flows[1 - self.side].taken(len(data))
+        self.heard.append((self.world.now, data))
+
+    def ended(self):
+        self.heard.append((self.world.now, "ended"))
+
+    def broken(self):
+        self.heard.append((self.world.now, "broken"))
+
+    @property
+    def words(self):
+        return [word for _, word in self.heard]
+
+
+class Door:
+    """A node that accepts connections."""
+
+    address = ("10.0.0.2", 6379)
+
+    def __init__(self, world):
+        self.world = world
+        self.ears = []
+
+    def accept(self, connection, source):
+        ear = Ear(self.world)
+        ear.connection, ear.side = connection, 1
+        self.ears.append(ear)
+        return ear
+
+
+def network(seed=1):
+    world = World()
+    return world, Network(world, Links(seed), {"10.0.0.1": "n1", "10.0.0.2": "n2"})
+
+
+def dial(world, net, at=0):
+    ear = Ear(world)
+    ear.side = 0
+    ear.connection = net.connect("n1", ("10.0.0.1", 40_000), Door.address, ear, at)
+    return ear
+
+
+def connected(seed=1):
+    world, net = network(seed)
+    door = Door(world)
+    net.listen(door)
+    ear = dial(world, net)
+    world.sleep_until(10 * MS)
+    assert ear.words == ["connected"]
+    return world, net, ear, door.ears[0]
+
+
+def test_events_happen_in_the_order_of_their_times_and_of_asking():
+    world = World()
+    seen = []
+    for time, name in [(5, "c"), (1, "a"), (5, "d"), (3, "b")]:
+        world.at(time, seen.append, name)
+    world.sleep_until(10)
+    assert seen == ["a", "b", "c", "d"]
+    assert world.now == 10
+
+
+def test_no_two_readings_of_the_clock_are_equal():
+    world = World()
+    assert [world.read_clock() for _ in range(3)] == [TICK_NS, 2 * TICK_NS, 3 * TICK_NS]
+
+
+@given(st.lists(st.lists(st.integers(1, 50), max_size=5), min_size=1, max_size=5))
+def test_threads_go_on_by_time_then_by_the_order_in_which_they_began_to_wait(naps):
+    def run():
+        world = World()
+        seen = []
+
+        def sleeper(number):
+            for nap in naps[number]:
+                world.sleep_until(world.now + nap)
+                seen.append((world.now, number))
+
+        threads = [world.thread(lambda number=number: sleeper(number), str(number)) for number in range(len(naps))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return seen
+
+    first = run()
+    assert first == run()
+    assert [time for time, _ in first] == sorted(time for time, _ in first)
+    assert len(first) == sum(map(len, naps))
+
+
+def test_a_flag_wakes_who_waits_and_a_timeout_does_not_raise_it():
+    world = World()
+    flag = world.event()
+    woken = []
+
+    def wait():
+        woken.append((flag.wait(1.0), world.now))
+
+    thread = world.thread(wait, "waits")
+    thread.start()
+    assert not flag.wait(0.25)
+    flag.set()
+    thread.join()
+    assert woken == [(True, 250 * MS)]
+
+
+def test_an_interrupt_ends_a_sleep_and_only_one_that_may_be_ended():
+    world = World()
+    ends = []
+
+    def sleep():
+        with pytest.raises(Interrupted):
+            world.sleep_until(1_000 * MS)
+        ends.append(world.now)
+
+    thread = world.thread(sleep, "sleeps")
+    thread.start()
+    world.at(7 * MS, world.interrupt)
+    world.sleep_until(20 * MS, interruptible=False)
+    thread.join()
+    assert ends == [7 * MS]
+    with pytest.raises(Interrupted):
+        world.sleep_until(world.now + 1)
+    world.clear_interrupt()
+    world.sleep_until(world.now + 1)
+
+
+def test_waiting_for_what_never_comes_is_an_error_and_no_hang():
+    with pytest.raises(RunFailed, match="nothing is left to happen"):
+        World().event().wait()
+
+
+def test_what_breaks_the_world_reaches_everybody_who_waits():
+    world = World()
+    told = []
+
+    def wait():
+        try:
+            world.sleep_until(100 * MS)
+        except RunFailed as error:
+            told.append(str(error))
+
+    thread = world.thread(wait, "waits")
+    thread.start()
+    world.at(MS, lambda: 1 // 0)
+    with pytest.raises(RunFailed, match="division"):
+        world.sleep_until(50 * MS)
+    assert world.now == MS
+    with pytest.raises(RunFailed):
+        thread.join()
+
+
+@given(st.integers(0, 2**32), st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=20))
+def test_bytes_arrive_complete_in_order_and_at_the_same_times_for_a_seed(seed, messages):
+    def run():
+        world, _, ear, other = connected(seed)
+        for message in messages:
+            ear.connection.flows[0].send(message, world.now)
+        ear.connection.close(0, world.now)
+        world.sleep_until(50 * MS)
+        return other.heard
+
+    heard = run()
+    assert [word for _, word in heard] == [*messages, "ended"]
+    assert heard == run()
+
+
+def test_nobody_listens():
+    world, net = network()
+    ear = dial(world, net)
+    world.sleep_until(10 * MS)
+    assert ear.words == ["ECONNREFUSED"]
+
+
+def test_a_connect_through_a_cut_link_is_tried_again_and_stands_after_healing():
+    world, net = network()
+    net.listen(Door(world))
+    cut = net.links.cut(["n1"], ["n2"], "all")
+    ear = dial(world, net)
+    world.sleep_until(500 * MS)
+    assert ear.heard == []
+    net.links.heal(cut)
+    world.sleep_until(2_000 * MS)
+    assert ear.words == ["connected"]
+    assert ear.heard[0][0] > DIAL_NS
+
+
+def test_a_cut_holds_bytes_back_in_one_direction_and_they_come_at_the_next_try():
+    world, net, ear, other = connected()
+    cut = net.links.cut(["n1"], ["n2"], "data")
+    began = world.now
+    ear.connection.flows[0].send(b"there", world.now)
+    other.connection.flows[1].send(b"back", world.now)
+    world.sleep_until(began + 300 * MS)
+    assert ear.words == ["connected", b"back"]
+    assert other.words == []
+    net.links.heal(cut)
+    ear.connection.flows[0].send(b"after", world.now)
+    world.sleep_until(began + 2_000 * MS)
+    assert other.words == [b"there", b"after"]
+    assert other.heard[0][0] >= began + 3 * RETRY_NS, "the second retransmission: 200 ms and then 400 ms"
+
+
+def test_a_cut_of_the_bus_leaves_the_data_port_alone():
+    world, net, ear, other = connected()
+    net.links.cut(["n1"], ["n2"], "bus")
+    ear.connection.flows[0].send(b"through", world.now)
+    world.sleep_until(world.now + 10 * MS)
+    assert other.words == [b"through"]
+
+
+def test_cuts_add_up():
+    links = Links(1)
+    first, second = links.cut(["n1"], ["n2"], "all"), links.cut(["n1"], ["n2", "n3"], "data")
+    links.heal(first)
+    assert not links.open("n1", "n2", "data")
+    assert links.open("n1", "n2", "bus")
+    assert links.open("n2", "n1", "data")
+    links.heal(second)
+    links.heal(second)
+    assert links.open("n1", "n3", "data")
+
+
+def test_bytes_for_an_end_that_is_gone_are_answered_with_a_reset():
+    world, _, ear, other = connected()
+    other.connection.close(1, world.now)
+    world.sleep_until(world.now + 10 * MS)
+    assert ear.words == ["connected", "ended"]
+    ear.connection.flows[0].send(b"too late", world.now)
+    world.sleep_until(world.now + 10 * MS)
+    assert ear.words == ["connected", "ended", "broken"]
+
+
+def test_a_sender_far_ahead_of_its_receiver_waits_until_there_is_room():
+    world, _, ear, other = connected()
+    flow = ear.connection.flows[0]
+    told = []
+    flow.has_room = lambda: told.append(world.now)
+    flow.send(b"x" * (5 << 20), world.now)
+    assert flow.full
+    world.sleep_until(world.now + 10 * MS)
+    assert not flow.full
+    assert told
+    assert len(other.heard) == 1

@@ -1,0 +1,215 @@
+"""Real servers in virtual time: the same seed gives the same bytes, faults are found, and nothing is left behind."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from chaos.deploy import servers
+from chaos.deploy.virtual import compiler
+from chaos.deploy.virtual.deployment import VirtualDeployment
+from chaos.deploy.virtual.trace import TRACE
+from chaos.errors import BadInput
+from chaos.run import run_scenario
+from chaos.scenario import load_scenario
+from chaos.store import HISTORY, read_executed
+from chaos.verify import verify_run
+from checkers import load
+from nemeses.system import Kill, Links, Pause, Unreachable
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="virtual time preloads a library: Linux only"),
+    pytest.mark.skipif(compiler.compiler() is None, reason="no C compiler to make the preloaded library with"),
+]
+
+
+def run(name, out, seed=7, **overrides):
+    return run_scenario(load_scenario(name, {"deploy": "virtual", **overrides}), seed=seed, out=out)
+
+
+def left_of(run_dir):
+    """Processes whose working directory or command line lies in a run's directory."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().decode(errors="replace") + os.readlink(entry / "cwd")
+        except OSError:
+            continue
+        if str(run_dir) in words:
+            found.append(int(entry.name))
+    return found
+
+
+@contextmanager
+def nodes(count, config=None, seed=1):
+    with tempfile.TemporaryDirectory(prefix="cachequake-test-") as directory:
+        work = Path(directory) / "work"
+        deployment = VirtualDeployment(servers.find(), compiler.shim(), count, config or {}, work, seed=seed)
+        try:
+            deployment.start_all()
+            yield deployment
+        finally:
+            deployment.stop_all()
+
+
+BRIEF = {
+    "primary-partition": {},
+    "primary-kill": {"duration": "6s"},
+    "migration-crash": {},
+    "everything": {"duration": "8s"},
+}
+
+
+@pytest.mark.parametrize(("name", "overrides"), BRIEF.items(), ids=BRIEF)
+def test_the_same_seed_gives_the_same_bytes(tmp_path, name, overrides):
+    first, second = (run(name, tmp_path / side, **overrides).run_dir for side in ("first", "second"))
+    for file in (HISTORY, TRACE, *(f"logs/n{number}.log" for number in range(1, 7))):
+        assert (first / file).read_bytes() == (second / file).read_bytes(), f"{file} of two runs differ"
+
+
+def test_verify_says_that_nothing_differs_and_names_what_does(tmp_path):
+    first = run("steady", tmp_path, duration="1s").run_dir
+    same = verify_run(first, out=tmp_path)
+    assert same.exit_code == 0, same.in_words()
+    assert same.turns > 1_000
+    assert sum(line.startswith("digest") for line in (first / TRACE).read_text().splitlines()) == 6
+    lines = (first / TRACE).read_text().splitlines()
+    lines[100] = lines[100].replace(" n", " x", 1)
+    (first / TRACE).write_text("\n".join(lines))
+    (difference,) = verify_run(first, out=tmp_path).differences
+    assert (difference.file, difference.line, difference.before) == (TRACE, 101, lines[100])
+
+
+def test_another_seed_gives_another_history(tmp_path):
+    histories = {(run("steady", tmp_path, seed, duration="1s").run_dir / HISTORY).read_bytes() for seed in (1, 2)}
+    assert len(histories) == 2
+
+
+def test_persistence_and_snapshots_are_repeatable(tmp_path):
+    overrides = {"duration": "2s", "cluster.config": {"appendonly": "yes", "appendfsync": "everysec", "save": "1 1"}}
+    first, second = (run("steady", tmp_path / side, **overrides).run_dir for side in ("first", "second"))
+    assert (first / TRACE).read_bytes() == (second / TRACE).read_bytes()
+    assert "Background saving terminated with success" in (first / "logs" / "n1.log").read_text()
+
+
+def test_a_cut_off_primary_loses_what_it_acknowledged(tmp_path):
+    done = run("primary-partition", tmp_path)
+    assert done.result.count("lost-write") > 0
+    (fault,) = read_executed(done.run_dir).faults
+    assert fault.error is None
+    assert fault.evidence["inject"]["views"], "the nodes themselves saw the cut"
+    assert load(done.run_dir / HISTORY).header["isolation"] == "simulated network"
+
+
+def test_without_faults_nothing_is_found_and_nothing_is_left(tmp_path):
+    done = run("steady", tmp_path, duration="2s")
+    assert done.result.claims_verdict == "hold", done.result.claims
+    for checker in ("durability", "linearizability", "multikey", "sessions", "slots", "staleness", "transactions"):
+        assert done.result.findings[checker].metrics["checked"] > 0, checker
+    assert not left_of(done.run_dir)
+    assert not (done.run_dir / "work").exists()
+
+
+def test_servers_end_with_a_controller_that_is_killed():
+    program = (
+        "import os, sys; sys.path[:0] = [sys.argv[1], sys.argv[2]]\n"
+        "from test_virtual import nodes\n"
+        "with nodes(2) as system:\n"
+        "    print(*(process.pid for process in system._processes.values()), flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    support = Path(__file__).parent
+    child = subprocess.run([sys.executable, "-c", program, ROOT, support], capture_output=True, text=True, check=False)
+    pids = [int(word) for word in child.stdout.split()]
+    assert len(pids) == 2, child.stderr
+    for pid in pids:
+        assert _gone(pid), f"process {pid} is still there"
+
+
+def _gone(pid):
+    """Whether a process has ended, or does so while we wait for it (at most ten seconds)."""
+    try:
+        file = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    with os.fdopen(file, "rb"):
+        return bool(select.select([file], [], [], 10)[0])
+
+
+def test_time_passes_only_for_who_waits():
+    with nodes(1) as system:
+        began = system.now_ns()
+        system.sleep_until(began + 3_600_000_000_000)
+        info = dict(line.split(":", 1) for line in system.call("n1", "INFO", "server").decode().splitlines()[1:])
+        assert int(info["uptime_in_seconds"]) == pytest.approx(3_600, abs=1)
+        assert info["process_id"] == "100000"
+
+
+def test_the_capabilities_hold():
+    config = {"cluster-enabled": False, "appendonly": True, "appendfsync": "always"}
+    with nodes(2, config) as system:
+        assert isinstance(system, Kill)
+        assert isinstance(system, Pause)
+        assert isinstance(system, Links)
+        system.call("n1", "SET", "k0", "kept")
+        system.kill("n1")
+        assert not system.running("n1")
+        with pytest.raises(Unreachable, match=r"refused|closed"):
+            system.call("n1", "PING")
+        system.start("n1")
+        assert system.call("n1", "GET", "k0") == b"kept"
+        system.pause("n1")
+        with pytest.raises(Unreachable, match="no answer within 300 ms"):
+            system.call("n1", "PING", timeout_ms=300)
+        system.resume("n1")
+        assert system.call("n1", "PING") == b"PONG"
+        system.terminate("n1")
+        assert not system.running("n1")
+        system.start("n1", keep_data=False)
+        assert system.call("n1", "GET", "k0") is None
+
+
+def test_a_replica_gets_a_large_dataset_through_a_full_sync():
+    with nodes(2, {"cluster-enabled": False}) as system:
+        for number in range(20):
+            system.call("n1", "SETRANGE", f"k{number}", 1 << 20, "x")
+        system.call("n2", "REPLICAOF", system.nodes["n1"].host, system.nodes["n1"].port)
+        system.wait("the replica has it all", lambda: system.call("n2", "DBSIZE") == 20, 60_000)
+        assert system.call("n1", "DEBUG", "DIGEST") == system.call("n2", "DEBUG", "DIGEST")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"clients.route": "cluster"}, "route cluster runs in real time"),
+        ({"cluster.config": {"io-threads": "4"}}, "io-threads above 1"),
+        ({"nemesis": [{"fault": "loss", "at": "1s", "for": "1s"}]}, "needs loss, which virtual cannot do"),
+    ],
+)
+def test_what_it_cannot_do_is_refused_before_anything_starts(tmp_path, overrides, message):
+    with pytest.raises(BadInput, match=message):
+        run("steady", tmp_path, **overrides)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_compiler_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(BadInput, match="install gcc or clang"):
+        compiler.shim()
+
+
+def test_a_script_cannot_be_preloaded_into(tmp_path):
+    script = tmp_path / "server"
+    script.write_text(f'#!/bin/sh\nexec {json.dumps(str(servers.find().path))} "$@"\n')
+    script.chmod(0o755)
+    with pytest.raises(BadInput, match="is a script"):
+        run_scenario(load_scenario("steady", {"deploy": "virtual"}), seed=1, server=str(script), out=tmp_path / "runs")
