@@ -1,6 +1,6 @@
 """Long measurements on real servers, run by hand (`make soak`): rates over seeds, replays, and killed controllers.
 
-    python tests/soak.py runs primary-partition steady --seeds 10 [--server PATH] [--out DIR]
+    python tests/soak.py [--deploy docker] [--server PATH] [--out DIR] runs primary-partition steady --seeds 10
     python tests/soak.py planted RUN...       every kind of anomaly planted into healthy runs: is it found?
     python tests/soak.py replays RUN...       does the anomaly of a failing run come back?
     python tests/soak.py kills --count 10     controllers killed at random moments: what is left?
@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
+from containers import left_on_engine  # noqa: E402
 from leftovers import controllers, processes_of  # noqa: E402
 from planting import PLANTERS, read  # noqa: E402
 
@@ -44,7 +45,8 @@ def runs(arguments: argparse.Namespace) -> None:
         checked: dict[str, int] = {}
         operations = 0
         for seed in range(1, arguments.seeds + 1):
-            result = run_scenario(load_scenario(name), seed=seed, server=arguments.server, out=arguments.out).result
+            scenario = load_scenario(name, {"deploy": arguments.deploy})
+            result = run_scenario(scenario, seed=seed, server=arguments.server, out=arguments.out).result
             claims[result.claims_verdict] += 1
             kinds.update({kind for finding in result.findings.values() for kind in finding.counts})
             operations += sum(result.operations.values())
@@ -88,26 +90,32 @@ def replays(arguments: argparse.Namespace) -> None:
 
 
 def kills(arguments: argparse.Namespace) -> None:
-    print("| killed after | events recorded | processes left after clean | history checked |\n|---|---|---|---|")
+    print("| killed after | events recorded | left after clean | history checked |\n|---|---|---|---|")
     for number in range(arguments.count):
         out = arguments.out / f"kill-{number}"
-        command = ["run", arguments.scenario, "--seed", str(number), "--out", str(out)]
+        command = ["run", arguments.scenario, "--seed", str(number), "--deploy", arguments.deploy, "--out", str(out)]
         child = subprocess.Popen(
             [sys.executable, "-c", "from chaos.cli import main; main()", *command],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        moment = random.uniform(1.0, 12.0)
+        while not (out / "latest").exists():
+            time.sleep(0.01)
+        moment = random.uniform(0.0, 12.0)
         time.sleep(moment)  # the moment is the experiment, it waits for nothing
         run_dir = (out / "latest").resolve()
+        child.kill()  # first the command, which would clean up
+        child.wait()
         for pid in controllers(run_dir):
             os.kill(pid, signal.SIGKILL)
-        child.wait()
+        while processes_of(run_dir) and arguments.deploy == "docker":  # clients finish what is under way
+            time.sleep(0.01)
         clean_up(out)
         result = check_run(run_dir)
         events = (run_dir / HISTORY).read_bytes().count(b"\n") - 1
         left = len(processes_of(run_dir)) + (run_dir / "work").exists()
+        left += len(left_on_engine(run_dir)) if arguments.deploy == "docker" else 0
         print(f"| {moment:.1f} s | {events:,} | {left} | yes, {result.verdict} |", flush=True)
 
 
@@ -119,6 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Long measurements on real servers.")
     parser.add_argument("--out", type=Path, default=Path("runs") / "soak")
     parser.add_argument("--server")
+    parser.add_argument("--deploy", default="local")
     commands = parser.add_subparsers(required=True)
     each = commands.add_parser("runs")
     each.add_argument("scenarios", nargs="+")

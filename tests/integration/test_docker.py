@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from clusters import client
-from containers import container_cluster, container_nodes, require_engine
+from containers import container_cluster, container_nodes, left_on_engine, require_engine
+from leftovers import controllers
 
 from chaos.clean import clean_up
 from chaos.deploy.docker.engine import OWNER, RUN, Engine, owner
@@ -52,13 +52,6 @@ def foreign(engine):
     yield container
     engine.remove_container(container)
     engine.remove_network(network)
-
-
-def left_of(engine, run_dir):
-    """What the engine and this machine still have of a run."""
-    mark = {"label": f"{RUN}={run_dir}"}
-    listed = [engine.api.containers(all=True, filters=mark), engine.api.networks(filters=mark)]
-    return [item["Id"] for kind in listed for item in kind] + engine.api.images(filters=mark)
 
 
 def wait_for(condition, seconds=40.0):
@@ -133,7 +126,7 @@ def test_a_node_has_no_rights_no_way_out_and_nothing_published(engine):
         (network,) = seen["NetworkSettings"]["Networks"]
         assert engine.api.inspect_network(network)["Internal"]
         assert deployment.nodes["n1"].host == seen["NetworkSettings"]["Networks"][network]["IPAddress"]
-    assert not left_of(engine, seen["Config"]["Labels"][RUN])
+    assert not left_on_engine(seen["Config"]["Labels"][RUN])
 
 
 def test_a_server_that_does_not_start_is_quoted():
@@ -220,14 +213,16 @@ def test_a_killed_controller_leaves_nothing_and_others_are_untouched(engine, for
     wait_for(lambda: clients.exists() and clients.stat().st_size > 100_000)
     assert clean_up(tmp_path) == [], "a run that goes on is left alone"
     os.kill(child.pid, signal.SIGKILL)  # first the parent, which would clean up
-    os.kill(_controller(run_dir), signal.SIGKILL)
+    (controller,) = controllers(run_dir)
+    os.kill(controller, signal.SIGKILL)
     child.communicate(timeout=30)
-    assert len(left_of(engine, run_dir)) >= 7
+    wait_for(lambda: not controllers(run_dir))
+    assert len(left_on_engine(run_dir)) >= 7
 
     said = clean_up(tmp_path)
 
     assert sum("removed container" in line for line in said) == 6
-    assert not left_of(engine, run_dir)
+    assert not left_on_engine(run_dir)
     assert not (run_dir / "work").exists()
     assert "unreachable" not in subprocess.run(["ip", "route"], capture_output=True, text=True, check=False).stdout
     assert engine.api.inspect_container(foreign)["State"]["Running"]
@@ -235,15 +230,6 @@ def test_a_killed_controller_leaves_nothing_and_others_are_untouched(engine, for
     result = check_run(run_dir)
     assert result.operations["ok"] > 0
     assert "killed" in result.error
-
-
-def _controller(run_dir):
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if b"chaos.controller" in words and str(run_dir).encode() in words:
-                return int(entry.name)
-    raise AssertionError("no controller")
 
 
 def test_the_next_run_removes_what_is_left_of_runs_whose_controller_is_gone(engine, tmp_path):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from chaos.deploy.docker.deployment import DockerDeployment
-from chaos.deploy.docker.engine import Engine
+from chaos.deploy.docker.engine import RUN, Engine
 from chaos.deploy.docker.images import server_image
 from chaos.errors import ServerError
 from chaos.store import locked
@@ -31,6 +31,18 @@ def require_engine() -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(f"continuous integration needs a Docker engine: {error}")
         pytest.skip(str(error))
+
+
+def left_on_engine(run_dir: Path) -> list[str]:
+    """Ids of the containers, networks and images that the engine still has of a run."""
+    engine = Engine()
+    mark = {"label": f"{RUN}={run_dir}"}
+    try:
+        containers, networks = engine.api.containers(all=True, filters=mark), engine.api.networks(filters=mark)
+        found = [*containers, *networks, *engine.api.images(filters=mark)]
+        return [str(item["Id"]) for item in found]
+    finally:
+        engine.close()
 
 
 @contextmanager
