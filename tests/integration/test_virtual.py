@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from chaos.deploy import servers
+from chaos.deploy.servers import Server
 from chaos.deploy.virtual import compiler
 from chaos.deploy.virtual.deployment import VirtualDeployment
 from chaos.deploy.virtual.trace import TRACE
-from chaos.errors import BadInput
+from chaos.errors import BadInput, RunFailed
 from chaos.run import run_scenario
 from chaos.scenario import load_scenario
 from chaos.store import HISTORY, read_executed
@@ -198,6 +199,19 @@ def test_what_it_cannot_do_is_refused_before_anything_starts(tmp_path, overrides
     with pytest.raises(BadInput, match=message):
         run("steady", tmp_path, **overrides)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_call_that_the_library_does_not_know_ends_the_run(tmp_path):
+    source = tmp_path / "server.c"
+    source.write_text(
+        "#include <sys/socket.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n"
+        "int main(void) { syscall(SYS_socket, AF_INET, SOCK_STREAM, 0); return 0; }\n"
+    )
+    program = tmp_path / "server"
+    subprocess.run([compiler.compiler(), "-o", program, source], check=True)
+    system = VirtualDeployment(Server(program, "valkey", "9"), compiler.shim(), 1, {}, tmp_path / "work", seed=1)
+    with pytest.raises(RunFailed, match="n1 made a system call that would let the real world in"):
+        system.start_all()
 
 
 def test_without_a_compiler_it_says_what_to_install(tmp_path, monkeypatch):

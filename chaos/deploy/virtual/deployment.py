@@ -177,7 +177,7 @@ class VirtualDeployment:
     def terminate(self, node: str) -> None:
         """See `Kill.terminate`. Raises WaitTimeout when the server does not obey."""
         process = self._processes[node]
-        process.signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         self._wait(f"{node} ends", lambda: not process.running, END_TIMEOUT_MS, interruptible=False)
 
     def start(self, node: str, *, keep_data: bool = True) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -97,7 +98,7 @@ class Process:
             self._popen.kill()
             self._gone()
 
-    def signal(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         """A signal to the process, whose handler runs before it does anything else."""
         os.kill(self.pid, number)
         self.wake_now()
@@ -117,6 +118,11 @@ class Process:
         self._popen.kill()  # without effect on one that ends by itself: its status is decided by now
         self.status = self._popen.wait()
         self._control.close()
+        if self.status == -signal.SIGSYS:
+            raise RunFailed(
+                f"{self.name} made a system call that would let the real world in (an internet socket, or waiting in "
+                "epoll) past the library that virtual time preloads: this server cannot be tested so; use local"
+            )
         self._due = None
         for acceptor in self._acceptors:
             self._network.stop_listening(acceptor)

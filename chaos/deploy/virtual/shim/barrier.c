@@ -114,6 +114,7 @@ __attribute__((constructor)) static void begin(void) {
   else syscall(SYS_close, given);
   unsetenv("CACHEQUAKE_CONTROL");
   unsetenv("LD_PRELOAD"); /* a program that the server starts is not part of the run */
+  guard();
   is_main = true;
   active = true;
   barrier(0);

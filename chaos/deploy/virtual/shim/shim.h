@@ -51,6 +51,10 @@ void leave_the_run(void);
 bool yields(void);     /* whether a call of this thread is to be taken over */
 int64_t virtual_ns(void);
 
+/* guard.c */
+
+void guard(void); /* from now on, a call that lets the real world in ends the process */
+
 /* sockets.c */
 
 bool is_tracked(int fd);
