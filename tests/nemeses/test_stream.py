@@ -37,5 +37,8 @@ def test_draws_are_spread_evenly():
 
 
 def test_names_select_streams_of_their_own():
-    derived = {derive(7, "client", client) for client in range(1000)} | {derive(7, "nemesis", 0), derive(8, "client", 0)}
+    derived = {derive(7, "client", client) for client in range(1000)} | {
+        derive(7, "nemesis", 0),
+        derive(8, "client", 0),
+    }
     assert len(derived) == 1002
