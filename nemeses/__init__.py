@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from nemeses.bandwidth import BandwidthFault
+from nemeses.delay import DelayFault
 from nemeses.failover import FailoverFault
 from nemeses.fault import ExecutedFault, Fault, PlannedFault, Strike
 from nemeses.kill import KillFault, RestartFault, TerminateFault
@@ -10,6 +12,7 @@ from nemeses.migrate import MigrateFault
 from nemeses.migration_crash import MigrationCrashFault
 from nemeses.partition import LossFault, PartitionFault
 from nemeses.pause import PauseFault
+from nemeses.skew import SkewFault
 from nemeses.words import checked, nearest
 
 _KINDS: tuple[Fault, ...] = (
@@ -19,6 +22,9 @@ _KINDS: tuple[Fault, ...] = (
     PauseFault(),
     PartitionFault(),
     LossFault(),
+    DelayFault(),
+    BandwidthFault(),
+    SkewFault(),
     FailoverFault(),
     MigrateFault(),
     MigrationCrashFault(),

@@ -45,6 +45,9 @@ TABLE: dict[str, Mix] = {
         {"shape": ("isolate", "isolate", "halves", "ring", "bridge", "one-way-in", "one-way-out", "bus")},
     ),
     "loss": Mix(_ONE, (1_000, 4_000), {"percent": (0.1, 0.2, 0.3)}),
+    "delay": Mix(_ONE, (1_000, 4_000), {"delay_ms": (20, 50, 100), "jitter_ms": (0, 10)}),
+    "bandwidth": Mix(_ONE, (1_000, 4_000), {"kbit": (500, 2_000)}),
+    "skew": Mix(_ONE, (1_000, 4_000), {"offset_ms": (500, 2_000, 5_000), "direction": ("ahead", "behind")}),
     "failover": Mix(("a primary",), (200, 500), {"mode": ("graceful", "graceful", "force", "takeover")}),
     "migrate": Mix(("a primary",), (200, 1_000), {"method": ("auto", "classic"), "slots": (1, 3, 8)}),
     "migrate-crash": Mix(

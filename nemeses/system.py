@@ -63,7 +63,10 @@ class System(Protocol):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Names of the capabilities that this deployment has: `kill`, `pause`, `links`, `loss`, `loseable`."""
+        """Names of the capabilities that this deployment has.
+
+        They are `kill`, `pause`, `links`, `loss`, `loseable`, `delay`, `bandwidth` and `skew`.
+        """
 
     def now_ns(self) -> int:
         """Nanoseconds since the run began, on the clock that stamps the history."""
@@ -130,10 +133,10 @@ class Links(Protocol):
         """
 
     def heal(self, handle: str) -> None:
-        """Undo one cut (or loss). Without effect when it was already healed."""
+        """Undo one cut (or loss, delay, limit). Without effect when it was already healed."""
 
     def heal_all(self) -> None:
-        """Undo every cut and loss of this run."""
+        """Undo every cut, loss, delay and limit of this run."""
 
 
 @runtime_checkable
@@ -189,3 +192,52 @@ class _RealThreads:
 def threads_of(system: System) -> Threads:
     """Where threads that use this system, and the flags between them, come from."""
     return system if isinstance(system, Threads) else _RealThreads()
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """Can time what crosses a link, from one of its ends."""
+
+    def round_trip_ms(self, source: str, destination: str, *, payload: int = 0, timeout_ms: int = 5_000) -> float:
+        """Milliseconds that a request of so many bytes and its equally long answer take on an open connection.
+
+        A payload goes and comes in 16 pieces, one after the other: a network may let pass at once what is small.
+        `source` is a node or a client, and the connection is one as it would open itself; `destination` is a node.
+        Raises Unreachable.
+        """
+
+
+@runtime_checkable
+class Delay(Probe, Protocol):
+    """Can make packets late (capability `delay`)."""
+
+    def delay(self, sources: Collection[str], destinations: Collection[str], *, ms: float, jitter_ms: float) -> str:
+        """Make what `sources` send to `destinations` (one direction) `ms` later, give or take up to `jitter_ms`.
+
+        Delays add up. Returns a handle for `Links.heal`.
+        """
+
+
+@runtime_checkable
+class Bandwidth(Probe, Protocol):
+    """Can limit bandwidth (capability `bandwidth`)."""
+
+    def limit(self, sources: Collection[str], destinations: Collection[str], *, kbit: float) -> str:
+        """Let through no more than so many kilobits a second from each source to each destination.
+
+        Returns a handle for `Links.heal`.
+        """
+
+
+@runtime_checkable
+class Skew(Protocol):
+    """Can set the wall clock of a server wrong (capability `skew`)."""
+
+    def skew(self, node: str, offset_ms: float) -> None:
+        """Let the node's wall clock be `offset_ms` ahead of (negative: behind) the real time, also after restarts.
+
+        It takes hold at the server's next look at the clock. Its monotonic clock stays right.
+        """
+
+    def skew_of(self, node: str) -> float:
+        """How many milliseconds the server's own TIME is ahead of the real time. Raises Unreachable."""

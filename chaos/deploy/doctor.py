@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from chaos.deploy import namespace, probe, servers
+from chaos.deploy import local_kind, namespace, probe, servers, skew
 from chaos.errors import ServerError
 
 Row = tuple[str, bool | None, str]
@@ -28,6 +28,9 @@ def report(server: str | None = None) -> list[Row]:
         _isolation(),
         _kernel("links cut in the kernel", "links"),
         _kernel("packet loss", "loss"),
+        _slow("links with delay", "delay"),
+        _slow("links with limited bandwidth", "bandwidth"),
+        _clocks(),
         _docker(),
         _compiler(),
         _processors(),
@@ -58,6 +61,18 @@ def _isolation() -> Row:
 def _kernel(name: str, what: str) -> Row:
     reason = probe.reasons_against()[what]
     return (name, True if reason is None else None, reason or "by netlink, tried out")
+
+
+def _slow(name: str, capability: str) -> Row:
+    if probe.reasons_against()[capability] is None:
+        return _kernel(name, capability)
+    reason = local_kind.reason_against(capability)
+    return (name, True if reason is None else None, reason or "by the proxy between the nodes")
+
+
+def _clocks() -> Row:
+    reason = skew.reason_against()
+    return ("clocks set wrong", True if reason is None else None, reason or "by a preloaded library")
 
 
 def _docker() -> Row:

@@ -43,6 +43,35 @@ class LinkLayer(Protocol):
         """Undo all cuts and give back what was taken."""
 
 
+class Shape(NamedTuple):
+    """How packets of a link are slowed."""
+
+    delay_ms: float = 0
+    jitter_ms: float = 0
+    """Each packet is up to so much earlier or later than the delay says."""
+    kbit: float | None = None
+    """Kilobits a second that get through at most."""
+
+
+class Shaper(Protocol):
+    """How a deployment makes links slow; see `nemeses.system.Delay` and `nemeses.system.Bandwidth`."""
+
+    def shape(self, sources: Collection[str], destinations: Collection[str], shape: Shape) -> str:
+        """Slow what `sources` send to `destinations`, and return a handle. Raises InjectionFailed.
+
+        Delays of one link add up; of several bandwidths the least counts.
+        """
+
+    def heal(self, handle: str) -> None:
+        """Undo one; without effect on any other handle."""
+
+    def heal_all(self) -> None:
+        """Undo all."""
+
+    def close(self) -> None:
+        """Undo all and give back what was taken."""
+
+
 def links(sources: Iterable[str], destinations: Iterable[str], known: Mapping[str, Endpoint]) -> set[tuple[str, str]]:
     """Each source with each destination, by name, without those to itself.
 

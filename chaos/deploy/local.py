@@ -1,7 +1,7 @@
 """The deployment `local`: server processes on this machine, one loopback address each.
 
-In a network namespace of the run's own links are cut in the kernel; elsewhere a proxy stands between the nodes. Which
-of the two is in `isolation`.
+In a network namespace of the run's own links are cut and slowed in the kernel; elsewhere a proxy stands between the
+nodes. Which of the two is in `isolation`.
 """
 
 from __future__ import annotations
@@ -9,29 +9,41 @@ from __future__ import annotations
 import contextlib
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from chaos.deploy import skew
 from chaos.deploy.addresses import BUS_PORT, DATA_PORT
 from chaos.deploy.clock import Clock
 from chaos.deploy.control import Control
 from chaos.deploy.directives import DEFAULTS, collect, configuration, last_words, refuse_ours, remove_data
+from chaos.deploy.endpoints import Shape, Shaper
 from chaos.deploy.network import Isolation, open_network
 from chaos.deploy.processes import Process, Spawner
 from chaos.deploy.servers import Server
 from chaos.errors import ServerError
 from nemeses.system import InjectionFailed, Node, Port, ReplyError, Unreachable, WaitTimeout
 
+if TYPE_CHECKING:
+    from chaos.deploy.loss import PacketLoss
+
 CAPABILITIES = frozenset({"kill", "pause", "links", "loseable"})
 """What every local deployment can do; `loseable`: a node can be restarted without its data."""
+ON_DEMAND = frozenset({"delay", "bandwidth", "skew"})
+"""What costs something, and is made ready only for runs that want it."""
+PIECES = 16
+"""In so many pieces a payload crosses a link that is measured."""
 START_TIMEOUT_MS = 20_000
 END_TIMEOUT_S = 30
 """A server may wait `shutdown-timeout` (10 s) for its replicas before it obeys SIGTERM."""
 
 
 class LocalDeployment(Clock):
-    """Implements `System`, `Kill`, `Pause`, `Links` and, where the kernel can, `Loss` of `nemeses.system`.
+    """Implements `System`, `Kill`, `Pause` and `Links` of `nemeses.system`.
+
+    And where that is possible `Loss`, and `Delay`, `Bandwidth` and `Skew` where they are wanted, too.
 
     Nodes are `n1` to `nN`.
     """
@@ -46,12 +58,15 @@ class LocalDeployment(Clock):
         began_ns: int,
         clients: int,
         isolation: Isolation | None = None,
+        wanted: Collection[str] = (),
     ) -> None:
         """Prepare nodes, their directories and links; nothing is started.
 
         `config` maps directives to values (booleans are `yes` and `no`); `directory` is for data and logs and is made.
         `began_ns` is `time.monotonic_ns()` at the begin of the run; `clients` is how many clients (`c0`, ...) the run
-        has. `isolation` is found out unless given. Raises ServerError for a directive that is not the user's to set.
+        has. `isolation` is found out unless given. Of `ON_DEMAND`, what is `wanted` is made ready.
+
+        Raises ServerError for a directive that is not the user's to set, and where clocks cannot be set wrong.
         """
         super().__init__(began_ns)
         self.notes: Sequence[str] = ()
@@ -61,15 +76,17 @@ class LocalDeployment(Clock):
         refuse_ours(config, "local")
         numbers = {f"n{number}": number for number in range(1, count + 1)}
         with contextlib.ExitStack() as ends:
-            self._network = open_network(numbers, clients, isolation, ends)
+            self._network = open_network(numbers, clients, isolation, wanted, ends)
             own = {name: self._network.addresses.node(number) for name, number in numbers.items()}
+            self._own = own
             self.nodes: Mapping[str, Node] = {
                 name: Node(name, host, DATA_PORT, BUS_PORT) for name, host in self._network.dialled.items()
             }
             self._names = {host: name for hosts in (own, self._network.dialled) for name, host in hosts.items()}
             self._control = Control(lambda node: (own[node], DATA_PORT), self._network.addresses.controller)
             self._spawner = Spawner(self.directory)
-            self._processes = {name: self._process(name, own[name], config) for name in numbers}
+            self._clocks: dict[str, skew.WrongClock] = {}
+            self._processes = {name: self._process(name, own[name], config, "skew" in wanted) for name in numbers}
             self._ends = ends.pop_all()
 
     def __enter__(self) -> Self:
@@ -110,8 +127,10 @@ class LocalDeployment(Clock):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What this deployment can do: `CAPABILITIES`, and `loss` where the kernel can lose packets."""
-        return CAPABILITIES if self._network.loss is None else CAPABILITIES | {"loss"}
+        """What this deployment can do: `CAPABILITIES`, and what else is possible and was wanted."""
+        loss = {"loss"} if self._network.loss is not None else set()
+        clocks = {"skew"} if self._clocks else set()
+        return CAPABILITIES | loss | self._network.shapers.keys() | clocks
 
     def call(self, node: str, *arguments: str | bytes | int, timeout_ms: int = 1_000) -> Any:
         """See `System.call`. Goes straight to the node from an address of the controller's own."""
@@ -155,8 +174,10 @@ class LocalDeployment(Clock):
         return self._processes[node].running
 
     def revive_all(self) -> None:
-        """Undo every fault that could still hold: open links, continue what is paused, start what is dead."""
+        """Undo every fault that could still hold: on links, on clocks, on what is paused and what is dead."""
         self.heal_all()
+        for clock in self._clocks.values():
+            clock.set(0)
         for node in self.nodes:
             if self.running(node):
                 self.resume(node)
@@ -194,14 +215,14 @@ class LocalDeployment(Clock):
     def heal(self, handle: str) -> None:
         """See `Links.heal`."""
         self._network.links.heal(handle)
-        if self._network.loss is not None:
-            self._network.loss.heal(handle)
+        for layer in self._slowing:
+            layer.heal(handle)
 
     def heal_all(self) -> None:
         """See `Links.heal_all`."""
         self._network.links.heal_all()
-        if self._network.loss is not None:
-            self._network.loss.heal_all()
+        for layer in self._slowing:
+            layer.heal_all()
 
     def lose(self, sources: Collection[str], destinations: Collection[str], *, percent: float) -> str:
         """See `Loss.lose`. Raises InjectionFailed where `loss` is none of the capabilities."""
@@ -209,16 +230,61 @@ class LocalDeployment(Clock):
             raise InjectionFailed("this kernel, or the proxy that stands in for it, cannot lose packets")
         return self._network.loss.lose(sources, destinations, percent)
 
+    @property
+    def _slowing(self) -> list[Shaper | PacketLoss]:
+        return [*([] if self._network.loss is None else [self._network.loss]), *self._network.shapers.values()]
+
+    # Delay and Bandwidth
+
+    def delay(self, sources: Collection[str], destinations: Collection[str], *, ms: float, jitter_ms: float) -> str:
+        """See `Delay.delay`. Raises InjectionFailed where `delay` is none of the capabilities."""
+        return self._shaper("delay").shape(sources, destinations, Shape(ms, jitter_ms))
+
+    def limit(self, sources: Collection[str], destinations: Collection[str], *, kbit: float) -> str:
+        """See `Bandwidth.limit`. Raises InjectionFailed where `bandwidth` is none of the capabilities."""
+        return self._shaper("bandwidth").shape(sources, destinations, Shape(kbit=kbit))
+
+    def round_trip_ms(self, source: str, destination: str, *, payload: int = 0, timeout_ms: int = 5_000) -> float:
+        """See `Probe.round_trip_ms`."""
+        address = self._own[source] if source in self._own else self.client_address(int(source[1:]))
+        node = self.nodes[destination]
+        with contextlib.closing(Control(lambda _: (node.host, node.port), address)) as control:
+            control.call(destination, "PING", timeout_ms=timeout_ms)
+            began_ns = time.monotonic_ns()
+            for _ in range(PIECES if payload else 1):
+                control.call(destination, "ECHO", bytes(payload // PIECES), timeout_ms=timeout_ms)
+            return (time.monotonic_ns() - began_ns) / 1e6
+
+    def _shaper(self, capability: str) -> Shaper:
+        if capability not in self._network.shapers:
+            raise InjectionFailed(f"{capability} was not asked for when the nodes were prepared, or is not possible")
+        return self._network.shapers[capability]
+
+    # Skew
+
+    def skew(self, node: str, offset_ms: float) -> None:
+        """See `Skew.skew`. Raises InjectionFailed where `skew` is none of the capabilities."""
+        if node not in self._clocks:
+            raise InjectionFailed("skew was not asked for when the nodes were prepared")
+        self._clocks[node].set(offset_ms)
+
+    def skew_of(self, node: str) -> float:
+        """See `Skew.skew_of`."""
+        return skew.ahead_ms(self.call, node)
+
     # How it is made
 
-    def _process(self, name: str, own: str, config: Mapping[str, Any]) -> Process:
+    def _process(self, name: str, own: str, config: Mapping[str, Any], skewed: bool) -> Process:
         ours = {"port": str(DATA_PORT), "bind": own, "bind-source-addr": own}
         if self._network.dialled[name] != own:
             ours["cluster-announce-ip"] = self._network.dialled[name]
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
         (directory / "server.conf").write_text(configuration({**DEFAULTS, **config, **ours}))
-        return Process(name, [str(self.server.path), "server.conf"], directory, self._spawner)
+        if skewed:
+            self._clocks[name] = skew.WrongClock(directory)
+        environment = self._clocks[name].environment if skewed else {}
+        return Process(name, [str(self.server.path), "server.conf"], directory, self._spawner, environment)
 
     def _spawn(self, process: Process) -> None:
         try:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chaos.deploy import namespace, probe, servers
+from chaos.deploy import namespace, probe, servers, skew
 from chaos.deploy.base import Deployment
 from chaos.deploy.local import CAPABILITIES, LocalDeployment
 from chaos.deploy.processes import kill_left
@@ -20,6 +20,21 @@ if TYPE_CHECKING:
 
 WORK = "work"
 """Folder of the nodes' data in a run directory; removed when the run ends."""
+
+
+def reason_against(capability: str) -> str | None:
+    """Why this machine lacks a capability beyond `CAPABILITIES`, in one sentence; None when it has it."""
+    if capability == "skew":
+        return skew.reason_against()
+    in_kernel = probe.reasons_against()
+    if capability not in in_kernel:
+        return "no local deployment can"
+    reason = in_kernel[capability]
+    if reason is None or capability == "loss":
+        return reason
+    if namespace.available() is not None or in_kernel["links"] is not None:
+        return None  # links go through the proxy then, which can slow them
+    return f"{reason}; {namespace.CHOICE}=proxy slows links without the kernel's help"
 
 
 class LocalKind:
@@ -34,11 +49,9 @@ class LocalKind:
         except ServerError as error:
             raise BadInput(str(error)) from error
         for fault in plan.faults:
-            missing = set(FAULTS[fault.kind].requires - CAPABILITIES)
-            if "loss" in missing and probe.reasons_against()["loss"] is None:
-                missing.remove("loss")
-            if missing:
-                raise BadInput(f"fault {fault.kind} needs {', '.join(sorted(missing))}, which local cannot do")
+            for capability in sorted(FAULTS[fault.kind].requires - CAPABILITIES):
+                if (reason := reason_against(capability)) is not None:
+                    raise BadInput(f"fault {fault.kind} needs {capability}, which local cannot do here: {reason}")
 
     def prefix(self) -> list[str]:
         """Namespaces of the run's own, where they can be had."""
@@ -58,6 +71,7 @@ class LocalKind:
             run_dir / WORK,
             began_ns=time.monotonic_ns(),
             clients=plan.scenario.clients.count,
+            wanted={capability for fault in plan.faults for capability in FAULTS[fault.kind].requires},
         )
 
     def clean(self, run_dir: Path) -> list[str]:

@@ -1,15 +1,15 @@
-"""The network of a local run: which address is whose, and how links are cut."""
+"""The network of a local run: which address is whose, and how links are cut and slowed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from chaos.deploy import namespace
 from chaos.deploy.addresses import BUS_PORT, DATA_PORT, Addresses, Claim
-from chaos.deploy.endpoints import Endpoint, LinkLayer
+from chaos.deploy.endpoints import Endpoint, LinkLayer, Shaper
 from chaos.deploy.proxies import ProxyLinks
 from chaos.errors import ServerError
 
@@ -30,25 +30,34 @@ class Network:
     links: LinkLayer
     loss: PacketLoss | None
     """None where packets cannot be lost."""
+    shapers: Mapping[str, Shaper]
+    """What slows links, by capability (`delay`, `bandwidth`), as far as it was wanted and is possible."""
 
 
-def open_network(numbers: Mapping[str, int], clients: int, isolation: Isolation | None, ends: ExitStack) -> Network:
+def open_network(
+    numbers: Mapping[str, int],
+    clients: int,
+    isolation: Isolation | None,
+    wanted: Collection[str],
+    ends: ExitStack,
+) -> Network:
     """The network for nodes (number by name) and so many clients, as `isolation` says or else the best there is.
 
-    What must be undone is left in `ends`. Raises ServerError when there is none.
+    Whether the kernel can slow links is tried out (0.5 s) when `wanted` has `delay` or `bandwidth`. What must be
+    undone is left in `ends`. Raises ServerError when there is no network to be had.
     """
     if isolation != "proxy" and namespace.entered():
         namespace.prepare()
         try:
-            return _in_namespace(numbers, clients, ends)
+            return _in_namespace(numbers, clients, wanted, ends)
         except OSError:  # no policy routing in this kernel: the proxy works inside a namespace as well
             pass
     return _behind_proxy(numbers, clients, ends)
 
 
-def _in_namespace(numbers: Mapping[str, int], clients: int, ends: ExitStack) -> Network:
+def _in_namespace(numbers: Mapping[str, int], clients: int, wanted: Collection[str], ends: ExitStack) -> Network:
     from chaos.deploy import links as kernel  # only here: what they need takes 0.3 s to load
-    from chaos.deploy import loss
+    from chaos.deploy import loss, shaping
 
     addresses = Addresses("127.0")
     known = _endpoints(addresses, numbers, clients)
@@ -58,7 +67,8 @@ def _in_namespace(numbers: Mapping[str, int], clients: int, ends: ExitStack) -> 
     if lossy is not None:
         ends.callback(lossy.heal_all)
     dialled = {name: addresses.node(number) for name, number in numbers.items()}
-    return Network("network namespace", addresses, dialled, links, lossy)
+    shapers = shaping.open_shapers(known, wanted, ends)
+    return Network("network namespace", addresses, dialled, links, lossy, shapers)
 
 
 def _behind_proxy(numbers: Mapping[str, int], clients: int, ends: ExitStack) -> Network:
@@ -70,7 +80,7 @@ def _behind_proxy(numbers: Mapping[str, int], clients: int, ends: ExitStack) -> 
     dialled = {name: claim.addresses.announced(number) for name, number in numbers.items()}
     links = ProxyLinks(_endpoints(claim.addresses, numbers, clients), dialled)
     ends.callback(links.close)
-    return Network("proxy", claim.addresses, dialled, links, None)
+    return Network("proxy", claim.addresses, dialled, links, None, {"delay": links, "bandwidth": links})
 
 
 def _endpoints(addresses: Addresses, numbers: Mapping[str, int], clients: int) -> dict[str, Endpoint]:

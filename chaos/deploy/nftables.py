@@ -1,7 +1,10 @@
-"""Packets dropped by nftables, in the network namespace of the calling thread: netlink alone, no program needed.
+"""Packets dropped, or handed to a queue, by nftables in the network namespace of the calling thread.
 
-Each cut or loss is a table of its own, made and deleted in one transaction: the kernel takes all of its rules or
-none, and tables add up, for a packet that one of them drops is gone.
+Netlink alone does it, no program is needed.
+
+Each cut, loss or delay is a table of its own, made and deleted in one transaction: the kernel takes all of its rules
+or none, and tables add up, for a packet that one of them drops is gone, and one that comes back from a queue goes on
+to the next table.
 
 Needs nothing but the standard library, so it also runs by itself where nothing is installed:
 `python nftables.py` reads requests from its input, a line of JSON each, and answers each with a line (see `serve`).
@@ -24,7 +27,7 @@ Ports = tuple[int, int]
 
 
 class Drop(NamedTuple):
-    """Packets to be dropped. What is None decides nothing."""
+    """Packets to be dropped or, with `queue`, to be held by whoever reads that queue. What is None decides nothing."""
 
     hook: Literal["input", "output"]
     source: str | None = None
@@ -33,6 +36,8 @@ class Drop(NamedTuple):
     destination_ports: Ports | None = None
     percent: float = 100.0
     """The kernel draws a number for each packet that the rest concerns, and drops this share of them."""
+    queue: int | None = None
+    """Number of a queue (NFQUEUE, see `chaos.deploy.delayer`). A packet passes while nobody reads it."""
 
 
 _NETLINK_NETFILTER = 12
@@ -52,6 +57,8 @@ _SOURCE_PORT_AT, _DESTINATION_PORT_AT = 0, 2
 _TCP = b"\6"
 _RANDOM, _HOST_TO_NETWORK = 1, 1
 _SCALE = 1_000_000
+_BYPASS = 1
+_NFQUEUE_REVISION = 3
 _ANSWERS_WITHIN_S = 5.0
 _numbers = itertools.count(1)
 
@@ -59,15 +66,25 @@ _numbers = itertools.count(1)
 def add(table: str, drops: Iterable[Drop]) -> None:
     """Make a table that drops these. Raises OSError when the kernel refuses any of it; then nothing was made."""
     drops = list(drops)
+    try:
+        _transact(_requests(table, drops, _queued))
+    except FileNotFoundError:  # this kernel does not know the expression `queue`, or knows no queues at all
+        if all(drop.queue is None for drop in drops):
+            raise
+        _transact(_requests(table, drops, _queued_as_by_iptables))
+
+
+def _requests(table: str, drops: list[Drop], queued: Callable[[int], bytes]) -> list[tuple[int, int, bytes]]:
     requests = [(_NEW_TABLE, _CREATE | _EXCLUSIVE, _text(1, table))]
     for hook in sorted({drop.hook for drop in drops}):
         hooked = _nest(4, _number(1, _HOOKS[hook]) + _number(2, 0))
         chain = _text(1, table) + _text(3, hook) + hooked + _number(5, _ACCEPT) + _text(7, "filter")
         requests.append((_NEW_CHAIN, _CREATE, chain))
     for drop in drops:
-        rule = _text(1, table) + _text(2, drop.hook) + _nest(4, b"".join(_expressions(drop)))
+        end = _dropped() if drop.queue is None else queued(drop.queue)
+        rule = _text(1, table) + _text(2, drop.hook) + _nest(4, b"".join(_expressions(drop)) + end)
         requests.append((_NEW_RULE, _CREATE | _APPEND, rule))
-    _transact(requests)
+    return requests
 
 
 def delete(table: str) -> None:
@@ -110,8 +127,8 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
 
 
 def _read_drop(fields: list[Any]) -> Drop:
-    hook, source, destination, source_ports, destination_ports, percent = fields
-    return Drop(hook, source, destination, _pair(source_ports), _pair(destination_ports), percent)
+    hook, source, destination, source_ports, destination_ports, percent, queue = fields
+    return Drop(hook, source, destination, _pair(source_ports), _pair(destination_ports), percent, queue)
 
 
 def _pair(ports: list[int] | None) -> Ports | None:
@@ -119,7 +136,7 @@ def _pair(ports: list[int] | None) -> Ports | None:
 
 
 def _expressions(drop: Drop) -> Iterator[bytes]:
-    """In the words of nft: `ip saddr A ip daddr B tcp sport F-L tcp dport F-L numgen random mod SCALE < N drop`."""
+    """In the words of nft: `ip saddr A ip daddr B tcp sport F-L tcp dport F-L numgen random mod SCALE < N`."""
     for address, offset in ((drop.source, _SOURCE_AT), (drop.destination, _DESTINATION_AT)):
         if address is not None:
             yield _load(_NETWORK_HEADER, offset, 4)
@@ -139,7 +156,22 @@ def _expressions(drop: Drop) -> Iterator[bytes]:
             "byteorder", _number(1, _REGISTER), _number(2, _REGISTER), _number(3, _HOST_TO_NETWORK), sizes
         )
         yield _compare(_LESS, struct.pack(">I", round(_SCALE * drop.percent / 100)))
-    yield _expression("immediate", _number(1, _VERDICT_REGISTER), _nest(2, _nest(2, _number(1, _DROP))))
+
+
+def _dropped() -> bytes:
+    return _expression("immediate", _number(1, _VERDICT_REGISTER), _nest(2, _nest(2, _number(1, _DROP))))
+
+
+def _queued(number: int) -> bytes:
+    """In the words of nft: `queue num N bypass`."""
+    fields = zip((1, 2, 3), (number, 1, _BYPASS), strict=True)
+    return _expression("queue", *(_attribute(kind, struct.pack(">H", value)) for kind, value in fields))
+
+
+def _queued_as_by_iptables(number: int) -> bytes:
+    """`-j NFQUEUE --queue-num N --queue-bypass`, which nftables runs where the kernel has iptables' targets."""
+    information = struct.pack("=HHHH", number, 1, _BYPASS, 0)
+    return _expression("target", _text(1, "NFQUEUE"), _number(2, _NFQUEUE_REVISION), _attribute(3, information))
 
 
 def _load(header: int, offset: int, length: int) -> bytes:

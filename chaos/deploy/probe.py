@@ -12,12 +12,17 @@ from pathlib import Path
 import chaos
 from chaos.deploy import namespace
 
+WHAT = ("links", "loss", "delay", "bandwidth")
+
 
 @functools.cache
 def reasons_against() -> dict[str, str | None]:
-    """Why links cannot be cut (`links`) or packets lost (`loss`) in the kernel; None for what works. About 0.5 s."""
+    """Why links cannot be cut (`links`), packets lost (`loss`) or links slowed (`delay`, `bandwidth`) in the kernel.
+
+    None for what works. Takes 1 to 2 s.
+    """
     if (reason := namespace.available()) is not None:
-        return dict.fromkeys(("links", "loss"), f"no namespaces: {reason}")
+        return dict.fromkeys(WHAT, f"no namespaces: {reason}")
     root = str(Path(chaos.__file__).parents[1])
     done = subprocess.run(
         [*namespace.prefix(), sys.executable, "-m", "chaos.deploy.probe"],
@@ -30,20 +35,21 @@ def reasons_against() -> dict[str, str | None]:
     try:
         found: dict[str, str | None] = json.loads(done.stdout)
     except ValueError:
-        return dict.fromkeys(("links", "loss"), f"trying it out failed: {done.stderr.strip()[-300:]}")
+        return dict.fromkeys(WHAT, f"trying it out failed: {done.stderr.strip()[-300:]}")
     return found
 
 
 def _try_out() -> dict[str, str | None]:
     """To be called inside namespaces only."""
-    from chaos.deploy import links, loss
+    from chaos.deploy import links, loss, shaping
 
     namespace.prepare()
+    reasons = {"loss": loss.reason_against()} | {what: shaping.reasons_against(what) for what in WHAT[2:]}
     try:
         links.KernelLinks({})
     except OSError as error:
-        return {"links": str(error), "loss": loss.reason_against()}
-    return {"links": None, "loss": loss.reason_against()}
+        return {"links": str(error), **reasons}
+    return {"links": None, **reasons}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,17 +45,25 @@ class Spawner:
         self._list = directory / PIDS
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spawner")
 
-    def spawn(self, command: Sequence[str], directory: Path, log: Path) -> subprocess.Popen[bytes]:
-        """Start a process in `directory`, its output appended to `log`. Raises OSError."""
+    def spawn(
+        self, command: Sequence[str], directory: Path, log: Path, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        """Start a process in `directory`, its output appended to `log`, with these variables beside ours.
+
+        Raises OSError.
+        """
         if os.getpid() != 1:
             command = with_parent(command)
-        return self._thread.submit(self._spawn, command, directory, log).result()
+        return self._thread.submit(self._spawn, command, directory, log, environment).result()
 
-    def _spawn(self, command: Sequence[str], directory: Path, log: Path) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self, command: Sequence[str], directory: Path, log: Path, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command,
                 cwd=directory,
+                env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -71,14 +79,20 @@ class Spawner:
 
 
 class Process:
-    """One server process, told by signals. `directory` is its working directory. Safe to use from several threads."""
+    """One server process, told by signals. Safe to use from several threads.
 
-    def __init__(self, name: str, command: Sequence[str], directory: Path, spawner: Spawner) -> None:
+    `directory` is its working directory, and `environment` are variables of its own.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], directory: Path, spawner: Spawner, environment: Mapping[str, str]
+    ) -> None:
         self.name = name
         self.command = command
         self.directory = directory
         self.log = directory / "server.log"
         self._spawner = spawner
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
@@ -86,7 +100,7 @@ class Process:
         """Start it unless it runs. Raises OSError."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
-                self._process = self._spawner.spawn(self.command, self.directory, self.log)
+                self._process = self._spawner.spawn(self.command, self.directory, self.log, self._environment)
 
     @property
     def status(self) -> int | None:

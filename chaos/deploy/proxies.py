@@ -1,4 +1,4 @@
-"""Links cut by a proxy between the nodes, for machines that allow no namespaces.
+"""Links cut, or made slow, by a proxy between the nodes, for machines that allow no namespaces.
 
 Nodes announce an address at which the proxy (`relay.py`, a process of its own) listens for them; it tells by the
 source address who dials, and holds back what is cut. Runs share the host's loopback, so each takes addresses of its
@@ -12,21 +12,25 @@ import subprocess
 import sys
 import threading
 from collections.abc import Collection, Mapping
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 from chaos.deploy import relay
-from chaos.deploy.endpoints import Endpoint, links
+from chaos.deploy.endpoints import Endpoint, Shape, links
 from chaos.errors import ServerError
 from nemeses.system import InjectionFailed, Port
 
+T = TypeVar("T")
+
 
 class ProxyLinks:
-    """Starts the proxy and tells it what is cut."""
+    """Starts the proxy and tells it what is cut and what is slow."""
 
     def __init__(self, known: Mapping[str, Endpoint], announced: Mapping[str, str]) -> None:
         """`announced` tells where the proxy listens for each node. Raises ServerError when it cannot."""
         self._known = known
         self._cuts: dict[str, list[relay.Cut]] = {}
+        self._slow: dict[str, list[relay.Slow]] = {}
         self._made = 0
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
@@ -48,24 +52,34 @@ class ProxyLinks:
 
     def cut(self, sources: Collection[str], destinations: Collection[str], port: Port) -> str:
         """See `LinkLayer`."""
-        cuts = [(source, destination, port) for source, destination in links(sources, destinations, self._known)]
+        pairs = links(sources, destinations, self._known)
+        cuts: list[relay.Cut] = [(source, destination, port) for source, destination in pairs]
+        return self._hold("cut", self._cuts, cuts)
+
+    def shape(self, sources: Collection[str], destinations: Collection[str], shape: Shape) -> str:
+        """See `Shaper`. Connections that bound no address (a server's MIGRATE) are not slowed."""
+        pairs = links(sources, destinations, self._known)
+        return self._hold("slow", self._slow, [(source, destination, *shape) for source, destination in pairs])
+
+    def _hold(self, name: str, held: dict[str, list[T]], what: list[T]) -> str:
         with self._lock:
             self._made += 1
-            handle = f"cut-{self._made}"
-            self._cuts[handle] = list(cuts)
+            handle = f"{name}-{self._made}"
+            held[handle] = what
             self._apply()
         return handle
 
     def heal(self, handle: str) -> None:
-        """See `LinkLayer`."""
+        """See `LinkLayer` and `Shaper`."""
         with self._lock:
-            if self._cuts.pop(handle, None):
+            if self._cuts.pop(handle, None) or self._slow.pop(handle, None):
                 self._apply()
 
     def heal_all(self) -> None:
-        """See `LinkLayer`."""
+        """See `LinkLayer` and `Shaper`."""
         with self._lock:
             self._cuts.clear()
+            self._slow.clear()
             self._apply()
 
     def close(self) -> None:
@@ -74,7 +88,8 @@ class ProxyLinks:
         self._process.communicate()
 
     def _apply(self) -> None:
-        if self._tell([cut for cuts in self._cuts.values() for cut in cuts]) != "ok":
+        held = {name: list(chain(*by.values())) for name, by in (("cuts", self._cuts), ("slow", self._slow))}
+        if self._tell(held) != "ok":
             raise InjectionFailed("the proxy between the nodes has ended")
 
     def _tell(self, what: Any) -> str:
