@@ -50,10 +50,8 @@ def check_files(
 def _in_words(answer: dict[str, Any]) -> str:
     seconds = answer["seconds"]
     model = answer["model"] or "no single model"
-    lines = [
-        f"{Path(answer['file']).name}: {answer['verdict']} ({answer['operations']:,} operations, {model}; "
-        f"read in {seconds['read']:.2f} s, checked in {seconds['check']:.2f} s)"
-    ]
+    took = f"read in {seconds['read']:.2f} s, checked in {seconds['check']:.2f} s"
+    lines = [f"{Path(answer['file']).name}: {answer['verdict']} ({answer['operations']:,} operations, {model}; {took})"]
     for finding in answer["findings"]:
         counts = ", ".join(f"{count} {kind}" for kind, count in finding["counts"].items())
         lines.append(f"  {finding['checker']}: {counts or finding['reason'] or finding['verdict']}")

@@ -1,9 +1,9 @@
 """What can go wrong, as a tree.
 
-    CachequakeError
-    ├── BadInput         a scenario, option or history of the user's is wrong      exit 254
-    └── RunFailed        a run could not be carried out as planned                 exit 255
-        └── ServerError  a server could not be found, started or configured
+CachequakeError
+├── BadInput         a scenario, option or history of the user's is wrong      exit 254
+└── RunFailed        a run could not be carried out as planned                 exit 255
+    └── ServerError  a server could not be found, started or configured
 """
 
 from __future__ import annotations
