@@ -100,6 +100,21 @@ def test_a_truncated_last_line_is_dropped_and_its_operation_indeterminate(tmp_pa
     assert history.warnings == [f"{path}:2: the last line is truncated and was dropped"]
 
 
+@pytest.mark.parametrize("chunk", [1, 100, 1 << 17])
+def test_lines_are_counted_whatever_stands_between_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(checkers.history, "_CHUNK", chunk)
+    good: list[dict[str, Any] | str] = [line(0, "invoke"), "", line(0, "ok", value=[1], acked=0), "  "]
+    good += [line(1, "invoke"), line(1, "ok", value=[2])]
+    operations = load(saved(tmp_path / "good.jsonl", HEADER, *good)).operations
+    assert operations.value == [[1], [2]]
+    assert operations.details == {0: {"acked": 0}}
+    two = json.dumps(line(0, "invoke")) + json.dumps(line(0, "ok"))
+    with pytest.raises(HistoryError, match=r"two\.jsonl:8: not an event"):
+        load(saved(tmp_path / "two.jsonl", HEADER, *good, two))
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
