@@ -144,8 +144,7 @@ class Container:
     def remove(self) -> None:
         """Kill and remove it; its data stay. Raises ServerError."""
         if self.id is not None:
-            with told(f"removing the container of {self.name}"):
-                self._engine.remove_container(self.id)
+            self._engine.remove_container(self.id)
             self.id = None
 
 

@@ -114,19 +114,19 @@ class Engine:
             found = [*self._containers(), *self._networks()]
         return {item["Labels"][RUN] for item in found if RUN in item["Labels"]}
 
-    def remove_run(self, run: str) -> list[str]:
-        """Remove the containers, the networks and the images made for a run, and say what was removed."""
+    def remove_run(self, run: str) -> Iterator[str]:
+        """Remove the containers, the networks and the images made for a run, and say of each that it was removed."""
         with told(f"removing what {run} has left"):
             containers, networks = self._containers(run), self._networks(run)
             images = self.api.images(filters=_marks(run))
             self.each([container["Id"] for container in containers], self.remove_container)
+            yield from (f"removed container {container['Names'][0].lstrip('/')}" for container in containers)
             for network in networks:
                 self.remove_network(network["Id"])
+                yield f"removed network {network['Name']}"
             for image in images:
                 self.api.remove_image(image["Id"], force=True)
-        said = [f"removed container {container['Names'][0].lstrip('/')}" for container in containers]
-        said += [f"removed network {network['Name']}" for network in networks]
-        return said + [f"removed image {image['Id']}" for image in images]
+                yield f"removed image {image['Id']}"
 
     def remove_images(self) -> list[str]:
         """Remove the images that all runs share, unless a container uses one; says what was removed."""
@@ -140,12 +140,12 @@ class Engine:
 
     def remove_container(self, container: str) -> None:
         """Kill and remove it, with its unnamed volumes; without effect when it is gone."""
-        with contextlib.suppress(NotFound):
+        with told(f"removing container {container}"), contextlib.suppress(NotFound):
             self.api.remove_container(container, force=True, v=True)
 
     def remove_network(self, network: str) -> None:
         """Remove it; without effect when it is gone."""
-        with contextlib.suppress(NotFound):
+        with told(f"removing network {network}"), contextlib.suppress(NotFound):
             self.api.remove_network(network)
 
     def _containers(self, run: str | None = None) -> list[dict[str, Any]]:

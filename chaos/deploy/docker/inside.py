@@ -94,6 +94,8 @@ def _entered(pid: int, name: str, do: Any) -> Any:
     except FileNotFoundError as error:
         raise Gone(name) from error
     try:
+        if os.path.samestat(os.fstat(namespace), os.stat("/proc/self/ns/net")):
+            raise Gone(name)  # it ended, and its process id is another's now: these rules are not for this machine
         if ctypes.CDLL(None, use_errno=True).setns(namespace, _NETWORK_NAMESPACE) != 0:
             code = ctypes.get_errno()
             raise OSError(code, f"entering the network of {name}: {os.strerror(code)}")

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from chaos.deploy.docker.engine import Engine
 from chaos.deploy.docker.network import remove_routes
+from chaos.errors import ServerError
 from chaos.store import locked
+
+UNDER_WAY_S = 10.0
+"""How long the engine may still be busy with what a controller asked for before it was killed."""
+_POLL_S = 0.1
 
 
 def remove_run(engine: Engine, run_dir: Path) -> list[str]:
-    """Remove everything that was made for a run, and say what it was. Raises ServerError."""
-    said = engine.remove_run(str(run_dir.absolute()))
+    """Remove everything that was made for a run, and say what it was. Raises ServerError.
+
+    Looks until nothing is found: what the controller asked for in its last moment may appear, or be in use, only now.
+    """
+    said: list[str] = []
+    deadline = time.monotonic() + UNDER_WAY_S
+    while True:
+        before = len(said)
+        try:
+            said.extend(f"{run_dir.name}: {line}" for line in engine.remove_run(str(run_dir.absolute())))
+        except ServerError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_S)
+            continue
+        if len(said) == before:
+            break
     if said:
         remove_routes(engine)
-    return [f"{run_dir.name}: {line}" for line in said]
+    return said
 
 
 def remove_orphans(engine: Engine) -> list[str]:
