@@ -17,6 +17,7 @@ from chaos.result import EXIT_BAD_INPUT, EXIT_CRASH, Result
 
 if TYPE_CHECKING:
     from chaos.report.progress import LiveProgress
+    from chaos.scenario import Scenario
 
 OUT = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"), help="Where run directories go."
@@ -82,6 +83,8 @@ def _overrides(settings: tuple[str, ...], **named: Any) -> dict[str, Any]:
 @SERVER
 @IMAGE
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a key of the scenario.")
+@click.option("--seeds", metavar="1..1000", help="Run each of these seeds, and sum up what they found.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="How many of them at a time (virtual only).")
 @OUT
 @JSON
 def run(
@@ -92,6 +95,8 @@ def run(
     server: str | None,
     image: str | None,
     settings: tuple[str, ...],
+    seeds: str | None,
+    jobs: int,
     out: Path,
     as_json: bool,
 ) -> int:
@@ -100,10 +105,24 @@ def run(
     from chaos.scenario import load_scenario
 
     loaded = load_scenario(scenario, _overrides(settings, duration=duration, deploy=deploy))
+    if seeds is not None:
+        return _campaign(loaded, seeds, jobs, server, out, as_json)
     with _progress(as_json) as listener:
         done = run_scenario(loaded, seed=seed, server=server, image=image, out=out, on_progress=listener)
     _show(done.run_dir, done.result, as_json)
     return done.result.exit_code
+
+
+def _campaign(scenario: Scenario, seeds: str, jobs: int, server: str | None, out: Path, as_json: bool) -> int:
+    from chaos.campaign import Trial, parse_seeds, run_campaign
+
+    def show(trial: Trial) -> None:
+        found = ", ".join(f"{count} {kind}" for kind, count in trial.counts.items()) or "nothing"
+        click.echo(f"seed {trial.seed}: {trial.error or found}", err=as_json)
+
+    done = run_campaign(scenario, parse_seeds(seeds), jobs=jobs, server=server, out=out, on_trial=show)
+    click.echo(done.to_json() if as_json else done.in_words())
+    return done.exit_code
 
 
 @cli.command()

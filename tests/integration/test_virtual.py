@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from chaos.campaign import run_campaign
 from chaos.deploy import servers
 from chaos.deploy.servers import Server
 from chaos.deploy.virtual import compiler
@@ -87,6 +88,17 @@ def test_verify_says_that_nothing_differs_and_names_what_does(tmp_path):
     (first / TRACE).write_text("\n".join(lines))
     (difference,) = verify_run(first, out=tmp_path).differences
     assert (difference.file, difference.line, difference.before) == (TRACE, 101, lines[100])
+
+
+def test_a_campaign_runs_seeds_side_by_side_and_keeps_those_that_found_something(tmp_path):
+    lossy = load_scenario("primary-partition", {"deploy": "virtual"})
+    done = run_campaign(lossy, range(1, 3), jobs=2, out=tmp_path)
+    assert [trial.seed for trial in done.trials] == [1, 2]
+    assert done.exit_code == 1, done.in_words()
+    assert all(trial.counts["lost-write"] and Path(trial.run).is_dir() for trial in done.trials)
+    quiet = load_scenario("steady", {"deploy": "virtual", "duration": "500ms"})
+    (trial,) = run_campaign(quiet, range(1), out=tmp_path / "quiet").trials
+    assert (trial.run, trial.counts) == (None, {})
 
 
 def test_another_seed_gives_another_history(tmp_path):
@@ -210,8 +222,11 @@ def test_a_call_that_the_library_does_not_know_ends_the_run(tmp_path):
     program = tmp_path / "server"
     subprocess.run([compiler.compiler(), "-o", program, source], check=True)
     system = VirtualDeployment(Server(program, "valkey", "9"), compiler.shim(), 1, {}, tmp_path / "work", seed=1)
-    with pytest.raises(RunFailed, match="n1 made a system call that would let the real world in"):
-        system.start_all()
+    try:
+        with pytest.raises(RunFailed, match="n1 made a system call that would let the real world in"):
+            system.start_all()
+    finally:
+        system.stop_all()
 
 
 def test_without_a_compiler_it_says_what_to_install(tmp_path, monkeypatch):

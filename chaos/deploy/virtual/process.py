@@ -118,11 +118,6 @@ class Process:
         self._popen.kill()  # without effect on one that ends by itself: its status is decided by now
         self.status = self._popen.wait()
         self._control.close()
-        if self.status == -signal.SIGSYS:
-            raise RunFailed(
-                f"{self.name} made a system call that would let the real world in (an internet socket, or waiting in "
-                "epoll) past the library that virtual time preloads: this server cannot be tested so; use local"
-            )
         self._due = None
         for acceptor in self._acceptors:
             self._network.stop_listening(acceptor)
@@ -131,6 +126,11 @@ class Process:
             end.close(self._world.now)
         self._acceptors, self._results = [], []
         self._epoll.close()
+        if self.status == -signal.SIGSYS:
+            raise RunFailed(
+                f"{self.name} made a system call that would let the real world in (an internet socket, or waiting in "
+                "epoll) past the library that virtual time preloads: this server cannot be tested so; use local"
+            )
 
     # Turns
 

@@ -1,0 +1,146 @@
+"""Many seeds of one scenario, several at a time, and how often they find what.
+
+Worth it in virtual time, where a run takes a fraction of its seconds and a seed that found something finds it again.
+Runs that found nothing are removed; the others are kept whole.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chaos.errors import BadInput, CachequakeError
+from chaos.result import EXIT_CODES, EXIT_CRASH, NO_CLAIMS
+from chaos.run import run_scenario
+from chaos.scenario import Scenario
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What one seed came to."""
+
+    seed: int
+    claims_verdict: str
+    """As in `chaos.result.Result`; `none` when the run failed."""
+    counts: dict[str, int] = {}
+    """Anomalies by kind."""
+    run: str | None = None
+    """Directory of the run; None when it was removed because it found nothing."""
+    error: str | None = None
+    """Why it did not go as planned."""
+
+
+class Campaign(msgspec.Struct):
+    """What all seeds came to, in their order."""
+
+    scenario: str
+    seconds: float
+    """Of real time."""
+    trials: list[Trial]
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of all: 255 when a run failed, 1 when one broke a claim, 2 when one is unknown, else 0."""
+        codes = {EXIT_CRASH if trial.error else EXIT_CODES[trial.claims_verdict] for trial in self.trials}
+        return next((code for code in (EXIT_CRASH, 1, 2) if code in codes), 0)
+
+    def in_words(self) -> str:
+        """Lines for a person: how many seeds found what, and which one to look at."""
+        found: dict[str, list[int]] = {}
+        for trial in self.trials:
+            for kind in trial.counts:
+                found.setdefault(kind, []).append(trial.seed)
+        claims = Counter(trial.claims_verdict for trial in self.trials if not trial.error)
+        pace = 60 * len(self.trials) / max(self.seconds, 0.001)
+        lines = [f"{self.scenario}: {len(self.trials)} seeds in {self.seconds:.0f} s ({pace:.0f} a minute)"]
+        lines.append(", ".join(f"claims {verdict}: {count}" for verdict, count in sorted(claims.items())))
+        lines += [f"{kind}: {len(seeds)} seeds, the first is {seeds[0]}" for kind, seeds in sorted(found.items())]
+        lines += [f"seed {trial.seed} failed: {trial.error}" for trial in self.trials if trial.error]
+        return "\n".join(line for line in lines if line)
+
+    def to_json(self) -> str:
+        """What `run --seeds --json` prints."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+
+
+def parse_seeds(text: str) -> range:
+    """`1..1000`, both included. Raises BadInput."""
+    found = _RANGE.fullmatch(text)
+    if found is None or int(found[1]) > int(found[2]):
+        raise BadInput(f"--seeds {text}: write the first and the last, for example --seeds 1..1000")
+    return range(int(found[1]), int(found[2]) + 1)
+
+
+def run_campaign(
+    scenario: Scenario,
+    seeds: Sequence[int],
+    *,
+    jobs: int = 1,
+    server: str | None = None,
+    out: Path = Path("runs"),
+    on_trial: Callable[[Trial], None] = lambda trial: None,
+) -> Campaign:
+    """Run every seed, `jobs` at a time, each on a processor of its own; `on_trial` hears of them in their order.
+
+    Raises BadInput when the deployment cannot do what the scenario asks, or cannot do it several times at once.
+    """
+    if scenario.deploy != "virtual" and jobs > 1:
+        raise BadInput(f"--jobs {jobs}: runs on {scenario.deploy} disturb each other's time; add --deploy virtual")
+    began = time.monotonic()
+    trials = []
+    for trial in _trials(partial(_try, scenario, server, out), seeds, jobs):
+        trials.append(trial)
+        on_trial(trial)
+    return Campaign(scenario.name, time.monotonic() - began, trials)
+
+
+def _trials(attempt: Callable[[int], Trial], seeds: Sequence[int], jobs: int) -> Iterator[Trial]:
+    if jobs == 1:
+        yield from map(attempt, seeds)
+        return
+    context = get_context("spawn")
+    numbers = context.Queue()
+    for number in range(jobs):
+        numbers.put(number)
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_settle, initargs=(numbers,)) as pool:
+        yield from pool.map(attempt, seeds)
+
+
+def _settle(numbers: Queue[int]) -> None:
+    """Let this worker, and what it starts, have a processor that the others have not, as long as there are enough."""
+    allowed = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {allowed[numbers.get() % len(allowed)]})
+
+
+def _try(scenario: Scenario, server: str | None, out: Path, seed: int) -> Trial:
+    try:
+        done = run_scenario(scenario, seed=seed, server=server, out=out)
+    except BadInput:
+        raise
+    except CachequakeError as error:
+        return Trial(seed, NO_CLAIMS, error=str(error))
+    result = done.result
+    counts = Counter[str]()
+    for finding in result.findings.values():
+        counts.update(finding.counts)
+    found = {kind: count for kind, count in sorted(counts.items()) if count}
+    run: str | None = str(done.run_dir)
+    if not found and EXIT_CODES[result.claims_verdict] == 0 and result.error is None:
+        shutil.rmtree(done.run_dir)
+        run = None
+    return Trial(seed, result.claims_verdict, found, run, result.error)
