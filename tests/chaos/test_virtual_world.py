@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.deploy.virtual.links import Links
-from chaos.deploy.virtual.network import DIAL_NS, RETRY_NS, Network
+from chaos.deploy.virtual.links import RETRY_NS, Disturbance, Links
+from chaos.deploy.virtual.network import DIAL_NS, Network
 from chaos.deploy.virtual.world import TICK_NS, World
 from chaos.errors import RunFailed
 from nemeses.system import Interrupted
@@ -251,6 +251,32 @@ def test_cuts_add_up():
     links.heal(second)
     links.heal(second)
     assert links.open("n1", "n3", "data")
+
+
+def test_what_is_lost_comes_again_and_overtakes_nothing():
+    world, net, ear, other = connected()
+    handle = net.links.disturb(["n1"], ["n2"], Disturbance(loss=0.5))
+    for number in range(20):
+        ear.connection.flows[0].send(b"%d" % number, world.now)
+    world.sleep_until(world.now + 60_000 * MS)
+    assert other.words == [b"%d" % number for number in range(20)]
+    assert other.heard[-1][0] - other.heard[0][0] > RETRY_NS
+    net.links.heal(handle)
+    began = world.now
+    ear.connection.flows[0].send(b"at once", began)
+    world.sleep_until(began + 10 * MS)
+    assert other.words[-1] == b"at once"
+
+
+def test_a_narrow_link_lets_through_what_its_bandwidth_allows():
+    world, net, ear, other = connected()
+    net.links.disturb(["n1"], ["n2"], Disturbance(bits_per_s=1e6, delay_ns=7 * MS))
+    began = world.now
+    for _ in range(10):
+        ear.connection.flows[0].send(bytes(12_500), began)
+    world.sleep_until(began + 5_000 * MS)
+    assert other.heard[-1][0] - began > 1_000 * MS
+    assert other.heard[-1][0] - began < 1_050 * MS
 
 
 def test_bytes_for_an_end_that_is_gone_are_answered_with_a_reset():

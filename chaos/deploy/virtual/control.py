@@ -26,16 +26,19 @@ class Control:
         self._address_of = address_of
         self._own = own
         self._made = 0
-        self._idle: dict[tuple[Fibre, str], _Talk] = {}
+        self._idle: dict[tuple[Fibre, str, str], _Talk] = {}
 
-    def call(self, node: str, *arguments: str | bytes | int, timeout_ms: int = 1_000) -> Any:
-        """See `System.call`. Raises Unreachable, after which the command may or may not have run, and ReplyError."""
+    def call(self, node: str, *arguments: str | bytes | int, timeout_ms: int = 1_000, source: str = CONTROLLER) -> Any:
+        """See `System.call`. Raises Unreachable, after which the command may or may not have run, and ReplyError.
+
+        With `source` it goes over the link of that end, as if that had sent it.
+        """
         world = self._world
-        key = world.current, node
+        key = world.current, source, node
         deadline = world.now + timeout_ms * 1_000_000
         talk = self._idle.pop(key, None)
         if talk is None or talk.error is not None:
-            talk = self._open(node)
+            talk = self._open(source, node)
         try:
             reply = talk.ask(_pack(arguments), deadline)
         except OSError as error:
@@ -47,11 +50,11 @@ class Control:
             raise ReplyError(str(reply))
         return reply
 
-    def _open(self, node: str) -> _Talk:
+    def _open(self, source: str, node: str) -> _Talk:
         self._made += 1
         own = self._own, 32_768 + self._made % 28_000
         talk = _Talk(self._world)
-        talk.connection = self._network.connect(CONTROLLER, own, self._address_of(node), talk, self._world.now)
+        talk.connection = self._network.connect(source, own, self._address_of(node), talk, self._world.now)
         return talk
 
 

@@ -18,7 +18,7 @@ from chaos.deploy.addresses import BUS_PORT, DATA_PORT, Addresses
 from chaos.deploy.directives import DEFAULTS, collect, configuration, last_words, refuse_ours, remove_data
 from chaos.deploy.servers import Server
 from chaos.deploy.virtual.control import Control
-from chaos.deploy.virtual.links import Links
+from chaos.deploy.virtual.links import Disturbance, Links
 from chaos.deploy.virtual.load import VirtualLoad
 from chaos.deploy.virtual.network import Network
 from chaos.deploy.virtual.process import Process
@@ -33,19 +33,23 @@ if TYPE_CHECKING:
     from chaos.topologies.base import Topology
 
 T = TypeVar("T")
-CAPABILITIES = frozenset({"kill", "pause", "links", "loseable"})
+CAPABILITIES = frozenset({"kill", "pause", "links", "loseable", "loss", "delay", "bandwidth", "skew"})
 """What this deployment can do; `loseable`: a node can be restarted without its data."""
 POLL_NS = 20_000_000
 """Between two looks at a condition that is awaited."""
 START_TIMEOUT_MS = 20_000
 END_TIMEOUT_MS = 30_000
 """A server may wait `shutdown-timeout` (10 s) for its replicas before it obeys SIGTERM."""
+PIECES = 16
+"""A payload goes and comes in so many pieces; see `Probe.round_trip_ms`."""
+EPOCH_NS = 1_700_000_000 * 10**9
+"""What the shim's wall clocks say at the beginning of the world."""
 NUMBERS = 1_000
 """Process numbers that a node has for its process and what that starts, before the next start's."""
 
 
 class VirtualDeployment:
-    """Implements `System`, `Kill`, `Pause`, `Links` and `Threads` of `nemeses.system`. Nodes are `n1` to `nN`."""
+    """Implements `System` and `Threads` of `nemeses.system`, and what `CAPABILITIES` names. Nodes are `n1` to `nN`."""
 
     isolation = "simulated network"
     capabilities = CAPABILITIES
@@ -224,6 +228,41 @@ class VirtualDeployment:
     def heal_all(self) -> None:
         """See `Links.heal_all`."""
         self.links.heal_all()
+
+    # Loss, Delay, Bandwidth
+
+    def lose(self, sources: Collection[str], destinations: Collection[str], *, percent: float) -> str:
+        """See `Loss.lose`: what is lost comes late, as TCP sends it again."""
+        return self.links.disturb(sources, destinations, Disturbance(loss=percent / 100))
+
+    def delay(self, sources: Collection[str], destinations: Collection[str], *, ms: float, jitter_ms: float) -> str:
+        """See `Delay.delay`."""
+        what = Disturbance(delay_ns=round(ms * 1e6), jitter_ns=round(jitter_ms * 1e6))
+        return self.links.disturb(sources, destinations, what)
+
+    def limit(self, sources: Collection[str], destinations: Collection[str], *, kbit: float) -> str:
+        """See `Bandwidth.limit`."""
+        return self.links.disturb(sources, destinations, Disturbance(bits_per_s=kbit * 1_000))
+
+    def round_trip_ms(self, source: str, destination: str, *, payload: int = 0, timeout_ms: int = 5_000) -> float:
+        """See `Probe.round_trip_ms`."""
+        self._control.call(destination, "PING", timeout_ms=timeout_ms, source=source)  # connects
+        began = self.world.now
+        for _ in range(PIECES if payload else 1):
+            piece = bytes(payload // PIECES)
+            self._control.call(destination, "ECHO", piece, timeout_ms=timeout_ms, source=source)
+        return (self.world.now - began) / 1e6
+
+    # Skew
+
+    def skew(self, node: str, offset_ms: float) -> None:
+        """See `Skew.skew`."""
+        self._processes[node].skew_ns = round(offset_ms * 1e6)
+
+    def skew_of(self, node: str) -> float:
+        """See `Skew.skew_of`."""
+        seconds, us = self.call(node, "TIME")
+        return (int(seconds) * 10**9 + int(us) * 1_000 - EPOCH_NS - self.world.now) / 1e6
 
     # How it is made
 

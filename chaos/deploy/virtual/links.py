@@ -28,21 +28,40 @@ FAR = Delay(6_000_000, 10_000_000, 1_000_000)
 each costs a step of a server in real time, whatever it costs in virtual time."""
 OWN = Delay(50_000, 50_000, 0)
 """Between the controller and nodes."""
+RETRY_NS = 200_000_000
+"""First retransmission: the kernel's smallest timeout."""
+LONGEST_RETRY_NS = 120_000_000_000
+HEADERS = 66
+"""Bytes of Ethernet, IP and TCP around a message."""
+
+
+class Disturbance(NamedTuple):
+    """What a fault does to the messages of a link, beside cutting it."""
+
+    loss: float = 0.0
+    """Share of the messages that are lost, and sent again after a while."""
+    delay_ns: int = 0
+    jitter_ns: int = 0
+    bits_per_s: float = 0.0
+    """At most so much gets through; 0 for no limit."""
 
 
 class Links:
-    """Latency and cuts between named ends: nodes (`n1`), clients (`c0`) and the controller."""
+    """Latency, cuts and disturbances between named ends: nodes (`n1`), clients (`c0`) and the controller."""
 
     def __init__(self, seed: int) -> None:
         """`seed` decides every latency; each direction of a link draws from a stream of its own."""
         self._seed = seed
         self._delays: dict[tuple[str, str], tuple[int, int, Stream]] = {}
+        self._disturbed: dict[tuple[str, str], dict[str, Disturbance]] = {}
+        self._free_at: dict[tuple[str, str], int] = {}
+        """When a link of limited bandwidth has sent what was sent before."""
         self._cuts: dict[str, list[tuple[str, str, str]]] = {}
         self._blocked: Counter[tuple[str, str, str]] = Counter()
         self._made = 0
 
-    def delay(self, source: str, destination: str) -> int:
-        """Draw how long the next message takes, in nanoseconds."""
+    def arrival(self, source: str, destination: str, at: int, size: int = 0) -> int:
+        """Draw when a message of so many bytes arrives that is sent at a time; in nanoseconds."""
         pair = source, destination
         known = self._delays.get(pair)
         if known is None:
@@ -50,7 +69,35 @@ class Links:
             stream = Stream(derive(self._seed, "latency", *pair))
             known = self._delays[pair] = stream.between(kind.shortest, kind.longest), kind.jitter, stream
         base, jitter, stream = known
-        return base + stream.below(jitter) if jitter else base
+        arrival = at + base + (stream.below(jitter) if jitter else 0)
+        if pair in self._disturbed:
+            for disturbance in self._disturbed[pair].values():
+                arrival += self._extra(pair, disturbance, stream, at, size)
+        return arrival
+
+    def _extra(self, pair: tuple[str, str], what: Disturbance, stream: Stream, at: int, size: int) -> int:
+        """How much later a message comes. A lost one comes with TCP's retransmission, after 200 ms, 600 ms, ..."""
+        extra, retry = what.delay_ns, RETRY_NS
+        if what.jitter_ns:
+            extra += stream.between(-what.jitter_ns, what.jitter_ns)
+        while what.loss and stream.chance(what.loss) and retry < LONGEST_RETRY_NS:
+            extra += retry
+            retry *= 2
+        if what.bits_per_s:
+            free = max(self._free_at.get(pair, 0), at) + round(8e9 * (size + HEADERS) / what.bits_per_s)
+            self._free_at[pair] = free
+            extra += free - at
+        return extra
+
+    def disturb(self, sources: Collection[str], destinations: Collection[str], what: Disturbance) -> str:
+        """Disturb these links, one direction, in addition to what disturbs them already; returns a handle."""
+        self._made += 1
+        handle = f"disturbance-{self._made}"
+        for source in sources:
+            for destination in destinations:
+                if source != destination:
+                    self._disturbed.setdefault((source, destination), {})[handle] = what
+        return handle
 
     def open(self, source: str, destination: str, port: str) -> bool:
         """Whether messages get through now; `port` is `data` or `bus`."""
@@ -65,7 +112,11 @@ class Links:
         return handle
 
     def heal(self, handle: str) -> None:
-        """See `nemeses.system.Links.heal`."""
+        """See `nemeses.system.Links.heal`; also of disturbances."""
+        for pair in [pair for pair, handles in self._disturbed.items() if handles.pop(handle, None)]:
+            if not self._disturbed[pair]:
+                del self._disturbed[pair]
+                self._free_at.pop(pair, None)
         for link in self._cuts.pop(handle, []):
             self._blocked[link] -= 1
             if not self._blocked[link]:
@@ -73,6 +124,8 @@ class Links:
 
     def heal_all(self) -> None:
         """See `nemeses.system.Links.heal_all`."""
+        self._disturbed.clear()
+        self._free_at.clear()
         self._cuts.clear()
         self._blocked.clear()
 

@@ -12,13 +12,10 @@ import errno
 from collections.abc import Callable
 from typing import Protocol
 
-from chaos.deploy.virtual.links import Links
+from chaos.deploy.virtual.links import LONGEST_RETRY_NS, RETRY_NS, Links
 from chaos.deploy.virtual.world import World
 
 Address = tuple[str, int]
-RETRY_NS = 200_000_000
-"""First retransmission: the kernel's smallest timeout."""
-LONGEST_RETRY_NS = 120_000_000_000
 DIAL_NS = 1_000_000_000
 """First repetition of a connect."""
 MOST_DIALS = 7
@@ -96,7 +93,8 @@ class Flow:
         world = self._network.world
         if not self._network.links.open(self._source, self._destination, self._port):
             return False
-        self._latest = max(self._latest, world.now + self._network.links.delay(self._source, self._destination))
+        arrival = self._network.links.arrival(self._source, self._destination, world.now)
+        self._latest = max(self._latest, arrival)
         world.at(self._latest, action)
         return True
 
@@ -108,7 +106,7 @@ class Flow:
             self.has_room()
 
     def _launch(self, item: bytes | None, at: int) -> None:
-        arrival = at + self._network.links.delay(self._source, self._destination)
+        arrival = self._network.links.arrival(self._source, self._destination, at, len(item or b""))
         self._latest = max(self._latest, arrival)
         self._network.world.at(self._latest, self._arrive, item)
 
