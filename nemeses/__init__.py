@@ -12,6 +12,7 @@ from nemeses.migrate import MigrateFault
 from nemeses.migration_crash import MigrationCrashFault
 from nemeses.partition import LossFault, PartitionFault
 from nemeses.pause import PauseFault
+from nemeses.power_loss import PowerLossFault
 from nemeses.skew import SkewFault
 from nemeses.words import checked, nearest
 
@@ -19,6 +20,7 @@ _KINDS: tuple[Fault, ...] = (
     KillFault(),
     TerminateFault(),
     RestartFault(),
+    PowerLossFault(),
     PauseFault(),
     PartitionFault(),
     LossFault(),

@@ -38,6 +38,7 @@ TABLE: dict[str, Mix] = {
     "kill": Mix(_ONE, (500, 4_000)),
     "terminate": Mix(_ONE, (500, 4_000)),
     "restart": Mix(_ONE, (200, 500), {"down_ms": (0, 0, 300)}),
+    "power-loss": Mix(_ONE, (500, 4_000)),
     "pause": Mix(_ONE, (200, 4_000)),
     "partition": Mix(
         ("a primary", "a primary", "a replica", "minority"),

@@ -109,6 +109,14 @@ class Kill(Protocol):
 
 
 @runtime_checkable
+class Power(Protocol):
+    """Knows what of a node's files is safe on the disk (capability `power`)."""
+
+    def drop_unsynced(self, node: str) -> Mapping[str, int]:
+        """Take from a dead node what it wrote and never synced; says how many bytes were lost, by file."""
+
+
+@runtime_checkable
 class Pause(Protocol):
     """Can stop and continue server processes (capability `pause`)."""
 

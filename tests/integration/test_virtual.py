@@ -66,6 +66,7 @@ ODD = [
     {"fault": "loss", "percent": "30%", "at": "500ms", "for": "1s"},
     {"fault": "delay", "delay": "80ms", "jitter": "20ms", "at": "3s", "for": "1s"},
     {"fault": "bandwidth", "at": "5s", "for": "1s"},
+    {"fault": "power-loss", "target": "a replica", "at": "6s", "for": "500ms"},
     {"fault": "skew", "offset": "5s", "direction": "behind", "at": "500ms", "for": "3s"},
 ]
 BRIEF = {
@@ -73,7 +74,7 @@ BRIEF = {
     "primary-kill": {"duration": "6s"},
     "migration-crash": {},
     "everything": {"duration": "8s"},
-    "steady": {"duration": "7s", "nemesis": ODD},
+    "steady": {"duration": "7s", "nemesis": ODD, "cluster.config": {"appendonly": "yes"}},
 }
 
 
@@ -196,6 +197,20 @@ def test_the_capabilities_hold():
         assert not system.running("n1")
         system.start("n1", keep_data=False)
         assert system.call("n1", "GET", "k0") is None
+
+
+@pytest.mark.parametrize(("fsync", "lost"), [("everysec", True), ("always", False)])
+def test_a_power_failure_loses_what_was_not_synced(fsync, lost):
+    with nodes(1, {"cluster-enabled": False, "appendonly": True, "appendfsync": fsync}) as system:
+        system.call("n1", "SET", "early", "1")
+        system.sleep_until(system.now_ns() + 2_500_000_000)
+        system.call("n1", "SET", "between", "1")  # is synced at once, since the last time is long ago
+        system.call("n1", "SET", "late", "1")
+        system.kill("n1")
+        assert bool(system.drop_unsynced("n1")) is lost
+        system.start("n1")
+        assert system.call("n1", "GET", "early") == b"1"
+        assert (system.call("n1", "GET", "late") is None) is lost
 
 
 def test_a_replica_gets_a_large_dataset_through_a_full_sync():

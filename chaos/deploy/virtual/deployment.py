@@ -21,6 +21,7 @@ from chaos.deploy.virtual.control import Control
 from chaos.deploy.virtual.links import Disturbance, Links
 from chaos.deploy.virtual.load import VirtualLoad
 from chaos.deploy.virtual.network import Network
+from chaos.deploy.virtual.power import drop_unsynced
 from chaos.deploy.virtual.process import Process
 from chaos.deploy.virtual.trace import Trace
 from chaos.deploy.virtual.world import Event, Fibre, World
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from chaos.topologies.base import Topology
 
 T = TypeVar("T")
-CAPABILITIES = frozenset({"kill", "pause", "links", "loseable", "loss", "delay", "bandwidth", "skew"})
+CAPABILITIES = frozenset({"kill", "pause", "links", "loseable", "loss", "delay", "bandwidth", "skew", "power"})
 """What this deployment can do; `loseable`: a node can be restarted without its data."""
 POLL_NS = 20_000_000
 """Between two looks at a condition that is awaited."""
@@ -198,6 +199,12 @@ class VirtualDeployment:
     def running(self, node: str) -> bool:
         """See `Kill.running`."""
         return self._processes[node].running
+
+    # Power
+
+    def drop_unsynced(self, node: str) -> Mapping[str, int]:
+        """See `Power.drop_unsynced`."""
+        return drop_unsynced(self.directory / node)
 
     # Pause
 

@@ -55,6 +55,10 @@ int64_t virtual_ns(void);
 
 void guard(void); /* from now on, a call that lets the real world in ends the process */
 
+/* files.c */
+
+void note_new(int fd); /* of a file that is still empty, nothing survives a power failure yet */
+
 /* sockets.c */
 
 bool is_tracked(int fd);

@@ -151,7 +151,9 @@ static const char *redirected(const char *path) {
 
 static int open_at(int directory, const char *path, int flags, mode_t mode) {
   if (in_run() && is_random(path)) return random_file();
-  return (int)syscall(SYS_openat, directory, redirected(path), flags, mode);
+  int fd = (int)syscall(SYS_openat, directory, redirected(path), flags, mode);
+  if (fd >= 0 && flags & O_CREAT) note_new(fd);
+  return fd;
 }
 
 static mode_t mode_of(int flags, va_list rest) {
