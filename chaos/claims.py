@@ -70,6 +70,9 @@ SUBJECTS: Mapping[str, _Subject] = {
     "redirect_loops": _Subject("slots", ("redirect-loop",)),
     "map_disagreements": _Subject("slots", ("map-disagreement",)),
     "two_holders": _Subject("locks", ("two-holders",)),
+    "expired_reads": _Subject("expiry", ("expired-read",)),
+    "early_expiries": _Subject("expiry", ("early-expiry",)),
+    "missing_values": _Subject("expiry", ("missing-value",)),
     "unavailable": _Subject("availability", (), ("longest",)),
     "anomalies": _Subject("*", ()),
 }

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from checkers.availability import check_availability
 from checkers.choose import check_run_registers
 from checkers.durability import check_durability
+from checkers.expiry import check_expiry
 from checkers.finding import Anomaly, Checker, Finding, Verdict, merge
 from checkers.history import History, load
 from checkers.locks import check_locks
@@ -36,6 +37,7 @@ CHECKERS: dict[str, Checker] = {
     "transactions": check_transactions,
     "locks": check_locks,
     "queue": check_queue,
+    "expiry": check_expiry,
 }
 """Every checker by name, as findings and claims call it."""
 

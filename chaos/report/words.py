@@ -44,6 +44,11 @@ KINDS = {
     "rolled-back-read": Kind(
         "rolled-back read", "rolled-back reads", "contradicted only by a write that was lost afterwards"
     ),
+    "expired-read": Kind("expired read", "expired reads", "returned a value whose time to live was over"),
+    "early-expiry": Kind("early expiry", "early expiries", "expired before its time, though nobody overwrote it"),
+    "missing-value": Kind(
+        "missing value", "missing values", "not there before its time was over: lost, expired, or not arrived"
+    ),
     "read-your-writes": Kind(
         "read that missed the client's own write",
         "reads that missed the client's own write",

@@ -9,6 +9,7 @@ from chaos.workloads.mixture import Mixture
 from chaos.workloads.multikey import Multikey
 from chaos.workloads.register import Register
 from chaos.workloads.sets import Sets
+from chaos.workloads.ttl import Ttl
 
 WORKLOADS: dict[str, type[Workload]] = {
     "register": Register,
@@ -16,6 +17,7 @@ WORKLOADS: dict[str, type[Workload]] = {
     "counter": Counter,
     "multikey": Multikey,
     "append": Append,
+    "ttl": Ttl,
 }
 """Classes by the name that scenarios use; `WORKLOADS[name](options)` makes a workload."""
 

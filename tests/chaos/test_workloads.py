@@ -58,6 +58,7 @@ def test_written_values_are_unique_in_the_run():
         for workload, f, _, value, _, _, writes in planned(client):
             if not writes or workload == "counter":
                 continue
+            value = value[0] if workload == "ttl" else value
             written.append(value[0][2] if f == "txn" else next(iter(value.values())) if f == "mset" else value)
     assert len(written) == len(set(written)) > 100
     assert 0 not in written
@@ -92,6 +93,20 @@ def test_wait_follows_the_write_on_its_own_connection():
         WORKLOADS["register"]({"wait": {"timeout_ms": 0}})
     with pytest.raises(ValueError, match="not replica"):
         WORKLOADS["register"]({"wait": {"replica": 1}})
+
+
+def test_an_entry_is_written_for_a_time_between_the_shortest_and_the_longest():
+    operations = many("ttl", writes=0.5, shortest_ms=100, longest_ms=103)
+    writes = [operation for operation in operations if operation.writes]
+    assert {operation.value[1] for operation in writes} == {100, 101, 102, 103}
+    value, life_ms = writes[0].value
+    assert writes[0].commands == (("SET", writes[0].key, value, "PX", life_ms),)
+    assert writes[0].result([b"OK"]) == [value, life_ms]
+    read = next(operation for operation in operations if not operation.writes)
+    assert (read.result([b"41"]), read.result([None])) == (41, None)
+    for shortest_ms, longest_ms in ((0, 5), (7, 6)):
+        with pytest.raises(ValueError, match="shortest"):
+            WORKLOADS["ttl"]({"shortest_ms": shortest_ms, "longest_ms": longest_ms})
 
 
 def test_a_counter_that_does_not_exist_reads_zero():

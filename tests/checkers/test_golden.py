@@ -16,6 +16,7 @@ KINDS = {
     "transactions": set(RULES_OUT),
     "locks": {"two-holders"},
     "queue": {"lost-element", "duplicate-element", "reordered-element", "phantom-element"},
+    "expiry": {"expired-read", "early-expiry", "missing-value"},
     "sets": {"lost-element", "stale-element", "phantom-element"},
 }
 """What each checker can find."""
