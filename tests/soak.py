@@ -32,7 +32,7 @@ from chaos.judge import check_run  # noqa: E402
 from chaos.replay import replay_run  # noqa: E402
 from chaos.run import run_scenario  # noqa: E402
 from chaos.scenario import load_scenario  # noqa: E402
-from chaos.store import HISTORY  # noqa: E402
+from chaos.store import HISTORY, locked  # noqa: E402
 from checkers import check  # noqa: E402
 
 
@@ -109,7 +109,7 @@ def kills(arguments: argparse.Namespace) -> None:
         child.wait()
         for pid in controllers(run_dir):
             os.kill(pid, signal.SIGKILL)
-        while processes_of(run_dir) and arguments.deploy == "docker":  # clients finish what is under way
+        while processes_of(run_dir) or not _unlocked(run_dir):  # clients finish what is under way
             time.sleep(0.01)
         clean_up(out)
         result = check_run(run_dir)
@@ -117,6 +117,11 @@ def kills(arguments: argparse.Namespace) -> None:
         left = len(processes_of(run_dir)) + (run_dir / "work").exists()
         left += len(left_on_engine(run_dir)) if arguments.deploy == "docker" else 0
         print(f"| {moment:.1f} s | {events:,} | {left} | yes, {result.verdict} |", flush=True)
+
+
+def _unlocked(run_dir: Path) -> bool:
+    with locked(run_dir) as ours:
+        return ours
 
 
 def _listed(counter: Counter[str]) -> str:
