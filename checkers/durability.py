@@ -72,12 +72,14 @@ class _Audit:
         seen = fates.reader >= 0
         for shown in (True, False):
             self.indeterminate[shown] += int(((types == INFO) & (seen == shown)).sum())
-        for position in np.flatnonzero(acknowledged & (fates.fate == UNKNOWN)).tolist():
-            self.undecided.add(operations.key_name(int(fates.write[position])) or "")
+        doubtful = np.unique(operations.key[fates.write[acknowledged & (fates.fate == UNKNOWN)]])
+        self.undecided.update(operations.keys[code] if code >= 0 else "" for code in doubtful.tolist())
         self.undecided.update(fates.repeated)
         self._lost_registers(fates, np.flatnonzero(acknowledged & (fates.fate == LOST)))
-        for position in np.flatnonzero(seen & (types == FAIL)).tolist():
-            self._visible_failure(int(fates.write[position]), int(fates.reader[position]))
+        visible = np.flatnonzero(seen & (types == FAIL))
+        visible = visible[np.argsort(fates.write[visible])]
+        for row, reader in zip(fates.write[visible].tolist(), fates.reader[visible].tolist(), strict=True):
+            self._visible_failure(row, reader)
         strange = fates.read[fates.writer == NOBODY]
         for row in strange[operations.f[strange] == operations.code("read")].tolist():  # groups: checkers.multikey
             self._phantom(row, operations.value[row])

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from checkers.fates import owners_answer
 from checkers.history import FAIL, OK, Operations
 
@@ -63,12 +66,16 @@ def elements_of(operations: Operations) -> list[Elements]:
 
 def counter_keys(operations: Operations) -> set[int]:
     """Codes of the keys that are added to and read as numbers: counters, not sets."""
-    added = set(operations.key[operations.rows("add")].tolist())
+    rows = _answered(operations, operations.key[operations.rows("add")])
+    codes = operations.key[rows].tolist()
+    return {code for row, code in zip(rows.tolist(), codes, strict=True) if type(operations.value[row]) is int}
+
+
+def _answered(operations: Operations, keys: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Rows of the answered reads of these keys."""
     rows = operations.rows("read")
-    answered = rows[operations.type[rows] == OK].tolist()
-    return {
-        code for row in answered if (code := int(operations.key[row])) in added and type(operations.value[row]) is int
-    }
+    chosen: NDArray[np.int64] = rows[(operations.type[rows] == OK) & np.isin(operations.key[rows], keys)]
+    return chosen
 
 
 def _sets(operations: Operations) -> list[Elements]:
@@ -79,9 +86,9 @@ def _sets(operations: Operations) -> list[Elements]:
     for code in sorted(set(codes.tolist()) - counters):
         added = [(operations.value[row], row) for row in rows[codes == code].tolist()]
         found[code] = Elements(operations.keys[code] if code >= 0 else "", False, added)
-    for row in operations.rows("read").tolist():
-        if operations.type[row] == OK and int(operations.key[row]) in found:
-            found[int(operations.key[row])].reads.append((row, operations.value[row] or []))
+    reads = _answered(operations, np.array(list(found), np.int32))
+    for row, code in zip(reads.tolist(), operations.key[reads].tolist(), strict=True):
+        found[code].reads.append((row, operations.value[row] or []))
     return list(found.values())
 
 

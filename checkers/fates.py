@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from checkers.history import NEVER, OK, History, Operations
 from checkers.keyslot import key_slot
 from checkers.lineage import Lineage
 from checkers.reigns import contradicted
+from checkers.zones import codes_of, packed
 
 KEPT, SUPERSEDED, LOST, UNKNOWN = range(4)
 FATES = ("kept", "superseded", "lost", "unknown")
@@ -96,10 +98,11 @@ class _Table:
 
     def __init__(self, operations: Operations) -> None:
         self.operations = operations
-        codes: dict[Any, int] = {}
-        writes, written = _columns(_writes(operations), codes)
-        reads, returned = _columns(_reads(operations, operations.key[writes]), codes)
-        pair = operations.key[writes] * np.int64(len(codes) + 1) + written
+        writes, written = _writes(operations)
+        reads, returned = _reads(operations, operations.key[writes])
+        code = codes_of(written + returned, None)
+        named = packed(operations.key[np.concatenate((writes, reads))].astype(np.int64) + 1, code)
+        pair, wanted = np.split(named, [len(writes)])
         _, first, count = np.unique(pair, return_index=True, return_counts=True)
         self.repeated = np.unique(operations.key[writes[first[count > 1]]])
         clear = ~np.isin(operations.key[writes], self.repeated)
@@ -107,12 +110,11 @@ class _Table:
         self.write, pair = writes[order], pair[order]
         """Row of each write, by key and value."""
         legible = ~np.isin(operations.key[reads], self.repeated)
-        self.read, returned = reads[legible], returned[legible]
-        wanted = operations.key[self.read] * np.int64(len(codes) + 1) + returned
+        self.read, wanted, absent = reads[legible], wanted[legible], (code[len(writes) :] == 0)[legible]
         position = np.searchsorted(pair, wanted)
         found = position < len(pair)
         found[found] = pair[position[found]] == wanted[found]
-        self.writer = np.where(returned < 0, INITIAL, np.where(found, position, NOBODY))
+        self.writer = np.where(absent, INITIAL, np.where(found, position, NOBODY))
         self._close()
 
     def _close(self) -> None:
@@ -243,47 +245,50 @@ def _older_answers(table: _Table, writes: Numbers, reads: Numbers) -> Iterator[t
     yield from zip(writes[older].tolist(), reads[found[older]].tolist(), strict=True)
 
 
-def _columns(pairs: Iterator[tuple[int, Any]], codes: dict[Any, int]) -> tuple[Numbers, Numbers]:
-    """Rows and the codes of their values (-1 for None); `codes` grows."""
-    rows: list[int] = []
-    values: list[int] = []
-    for row, value in pairs:
-        rows.append(row)
-        values.append(-1 if value is None else codes.setdefault(value, len(codes)))
-    return np.array(rows, np.int64), np.array(values, np.int64)
+def _writes(operations: Operations) -> tuple[Numbers, list[Any]]:
+    """Rows and values of every write to a register, and of every `mset` of a whole group, by that of its first key."""
+    plain, compared = _registers(operations, operations.rows("write")), operations.rows("cas")
+    groups, chosen = _of_groups(operations, "mset")
+    values = [*_values(operations, plain), *(new for _, new in _values(operations, compared)), *chosen]
+    return np.concatenate((plain, compared, groups)), values
 
 
-def _writes(operations: Operations) -> Iterator[tuple[int, Any]]:
-    """Every write to a register with its value, and every `mset` of a whole group with that of the first key."""
-    for row in operations.rows("write").tolist():
-        yield row, operations.value[row]
-    for row in operations.rows("cas").tolist():
-        yield row, operations.value[row][1]
-    for row, value, key in _of_groups(operations, "mset"):
-        yield row, (key, value[key])
-
-
-def _reads(operations: Operations, keys: NDArray[np.int32]) -> Iterator[tuple[int, Any]]:
+def _reads(operations: Operations, keys: NDArray[np.int32]) -> tuple[Numbers, list[Any]]:
+    """Rows of the answered reads of these keys, and of groups, and what they returned."""
     rows = operations.rows("read")
-    answered = (operations.type[rows] == OK) & np.isin(operations.key[rows], keys)
-    for row in rows[answered].tolist():
-        yield row, operations.value[row]
-    for row, value, key in _of_groups(operations, "mget"):
-        if operations.type[row] == OK:
-            yield row, None if value[key] is None else (key, value[key])
+    plain = rows[(operations.type[rows] == OK) & np.isin(operations.key[rows], keys)]
+    groups, chosen = _of_groups(operations, "mget")
+    answered = operations.type[groups] == OK
+    values = [*_values(operations, plain), *compress(chosen, answered.tolist())]
+    return np.concatenate((plain, groups[answered])), values
 
 
-def _of_groups(operations: Operations, f: str) -> Iterator[tuple[int, dict[str, Any], str]]:
-    """Operations on groups with their values and the key that stands for the group, if they touch that one."""
+def _registers(operations: Operations, rows: Numbers) -> Numbers:
+    """Without writes of lists or tables, which are on other objects: on entries that expire (`checkers.expiry`)."""
+    if not {list, dict} & set(map(type, _values(operations, rows))):
+        return rows
+    return rows[[not isinstance(value, list | dict) for value in _values(operations, rows)]]
+
+
+def _values(operations: Operations, rows: Numbers) -> Iterator[Any]:
+    return map(operations.value.__getitem__, rows.tolist())
+
+
+def _of_groups(operations: Operations, f: str) -> tuple[Numbers, list[Any]]:
+    """Operations on groups with the key that stands for the group and its value (None if absent), if they touch it."""
     crossing = {row for row, detail in operations.details.items() if detail.get("via") in ("cross-slot", "undeclared")}
     stands: dict[int, str] = {}
     for row, code in _named(operations, "mset"):
         if code not in stands and row not in crossing and operations.value[row]:
             stands[code] = min(operations.value[row])
+    rows: list[int] = []
+    values: list[Any] = []
     for row, code in _named(operations, f):
         value, key = operations.value[row], stands.get(code)
         if key is not None and row not in crossing and value and key in value:
-            yield row, value, key
+            rows.append(row)
+            values.append(None if value[key] is None else (key, value[key]))
+    return np.array(rows, np.int64), values
 
 
 def _named(operations: Operations, f: str) -> Iterator[tuple[int, int]]:

@@ -13,8 +13,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from functools import cached_property
+from operator import itemgetter
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from checkers.context import Timeline, seconds
 from checkers.finding import Anomaly, Collector, Finding
@@ -24,6 +28,8 @@ REFUSABLE = "cross-slot"
 """`via` of operations that the server must refuse: all keys are declared, and lie in several slots."""
 TOLERATED = "undeclared"
 """`via` of scripts that touch a key they did not declare: accepted by design, and only counted."""
+
+Rows = NDArray[np.int64]
 
 _AMBIGUOUS = -1
 _WEAK_REPLICA = re.compile(r"redis (\d+)")
@@ -40,8 +46,11 @@ def check_multikey(history: History) -> Finding:
     groups = _groups(operations)
     torn_by_answerer: Counter[str] = Counter()
     reads = 0
-    for row, group in _readings(operations, groups):
-        reads += 1
+    doubtful: list[tuple[int, _Group]] = []
+    for group, rows in _readings(operations, groups):
+        reads += len(rows)
+        doubtful += [(row, group) for row in rows.tolist() if not group.shows(operations.value[row])]
+    for row, group in sorted(doubtful, key=itemgetter(0)):
         writers = _writers(group, operations.value[row])
         if None in writers.values():
             found.add(_phantom(operations, timeline, row, writers))
@@ -63,36 +72,55 @@ def check_multikey(history: History) -> Finding:
     return found.finding(metrics, metrics.get("undecided"))
 
 
-@dataclass
 class _Group:
     """The keys of one hash tag, and which `mset` wrote which of their values."""
 
-    name: str
-    keys: frozenset[str]
-    uneven: bool = False
-    writers: dict[tuple[str, Any], int] = field(default_factory=dict)
-    """Row of the `mset` that wrote a value of a key; `_AMBIGUOUS` when there were several."""
+    def __init__(self, name: str, rows: list[int], written: list[dict[str, Any]]) -> None:
+        self.name = name
+        self.keys = frozenset(written[0])
+        self.uneven = any(values.keys() != self.keys for values in written)
+        self._rows, self._written = rows, written
+        self._first = min(self.keys, default="")
+        self._whole = {values.get(self._first): values for values in written} | {None: dict.fromkeys(self.keys)}
+
+    def shows(self, returned: dict[str, Any]) -> bool:
+        """Whether these are the values of one `mset`, or none at all. Most reads are, so this is looked at first."""
+        return self._whole.get(returned.get(self._first)) == returned
+
+    @cached_property
+    def writers(self) -> dict[tuple[str, Any], int]:
+        """Row of the `mset` that wrote a value of a key; `_AMBIGUOUS` when there were several."""
+        writers: dict[tuple[str, Any], int] = {}
+        for row, values in zip(self._rows, self._written, strict=True):
+            for pair in values.items():
+                writers[pair] = _AMBIGUOUS if pair in writers else row
+        return writers
 
 
 def _groups(operations: Operations) -> dict[int, _Group]:
     groups: dict[int, _Group] = {}
-    for row in operations.rows("mset").tolist():
-        if _via(operations, row) in (REFUSABLE, TOLERATED):
-            continue
-        code, written = int(operations.key[row]), operations.value[row]
-        group = groups.setdefault(code, _Group(operations.key_name(row) or "", frozenset(written)))
-        group.uneven |= group.keys != written.keys()
-        for pair in written.items():
-            group.writers[pair] = _AMBIGUOUS if pair in group.writers else row
+    for code, rows in _by_key(operations, "mset"):
+        written = [operations.value[row] for row in rows.tolist()]
+        groups[code] = _Group(operations.keys[code] if code >= 0 else "", rows.tolist(), written)
     return groups
 
 
-def _readings(operations: Operations, groups: dict[int, _Group]) -> Iterator[tuple[int, _Group]]:
-    rows = operations.rows("mget")
-    for row in rows[operations.type[rows] == OK].tolist():
-        group = groups.get(int(operations.key[row]))
-        if group and not group.uneven and _via(operations, row) not in (REFUSABLE, TOLERATED):
-            yield row, group
+def _readings(operations: Operations, groups: dict[int, _Group]) -> Iterator[tuple[_Group, Rows]]:
+    """The groups that can be judged, with the rows of their answered reads."""
+    for code, rows in _by_key(operations, "mget"):
+        group = groups.get(code)
+        if group and not group.uneven:
+            yield group, rows[operations.type[rows] == OK]
+
+
+def _by_key(operations: Operations, f: str) -> Iterator[tuple[int, Rows]]:
+    """Code of each key and rows of its operations named `f`, but for those that are to cross slots."""
+    rows = operations.rows(f)
+    crossing = [row for row, detail in operations.details.items() if detail.get("via") in (REFUSABLE, TOLERATED)]
+    rows = rows[~np.isin(rows, crossing)]
+    order = np.argsort(operations.key[rows], kind="stable")
+    codes, first = np.unique(operations.key[rows[order]], return_index=True)
+    return zip(codes.tolist(), np.split(rows[order], first[1:]), strict=False)
 
 
 _NOT_WRITTEN_YET = -2

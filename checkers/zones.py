@@ -124,7 +124,7 @@ def prepare(history: History, *, second_hand: bool, initial: Any = None) -> Regi
         values = list(map(values.__getitem__, rows.tolist()))
     if {list, dict} & set(map(type, values)):
         rows, values = _plain(operations, rows, values)
-    code = _codes(values, initial)
+    code = codes_of(values, initial)
     while True:
         number, keys = _numbered(operations, rows)
         order, bounds = _sorted(number, code)
@@ -210,7 +210,7 @@ def _plain(operations: Operations, rows: Ints, values: list[Any]) -> tuple[Ints,
     return rows[kept], list(compress(values, kept.tolist()))
 
 
-def _codes(values: list[Any], initial: Any) -> Ints:
+def codes_of(values: list[Any], initial: Any) -> Ints:
     """A number for each distinct value, 0 for the initial one, all others from 1."""
     if initial is None and set(map(type, values)) <= {int, type(None)}:
         # The usual case, several times faster: NumPy converts null to NaN, and integers exactly up to 2**53.
