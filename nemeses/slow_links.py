@@ -34,10 +34,11 @@ def _peers(strike: Strike) -> tuple[list[str], list[str]]:
 
 def directions(strike: Strike) -> list[Cut]:
     """Both directions between the targets and their peers. Raises InjectionFailed when there is no peer."""
+    between = strike.planned.options["between"]
     nodes, clients = _peers(strike)
     targets, peers = tuple(strike.nodes), tuple(nodes + clients)
     if not peers:
-        raise InjectionFailed(f"{', '.join(targets)} have no links with {strike.planned.options['between']} others")
+        raise InjectionFailed(f"all nodes are targets: there are no links to slow between them and other {between}")
     return [Cut(targets, peers), Cut(peers, targets)]
 
 

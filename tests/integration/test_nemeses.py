@@ -15,8 +15,10 @@ from chaos.deploy import namespace, servers
 from chaos.errors import ServerError
 from chaos.topologies.cluster import ClusterTopology
 from nemeses import FAULTS, schedule, validate_options
+from nemeses.bandwidth import SHARE
 from nemeses.fault import ExecutedFault, PlannedFault
 from nemeses.partition import SHAPES
+from nemeses.skew import TOLERANCE_MS
 from nemeses.system import ReplyError, System
 from nemeses.targets import Survey
 
@@ -55,6 +57,13 @@ CRASHES: list[Spec] = [
     ("migrate-crash", "a primary", LONG_MS, {"victim": victim, "slots": 4, "fix": True})
     for victim in ("source", "target")
 ]
+SLOW: list[Spec] = [
+    ("delay", "a primary", SHORT_MS, {"delay_ms": 20}),
+    ("delay", "a replica", SHORT_MS, {"delay_ms": 30, "jitter_ms": 10, "between": "clients"}),
+    ("bandwidth", "a primary", SHORT_MS, {"kbit": 2_000}),
+    ("skew", "minority with replicas", SHORT_MS, {"offset_ms": 5_000, "direction": "ahead"}),
+    ("skew", "a replica", SHORT_MS, {"offset_ms": 5_000, "direction": "behind"}),
+]
 
 
 def installed() -> list[str]:
@@ -80,7 +89,8 @@ def strike(server: str, *specs: Spec) -> list[tuple[ExecutedFault, list[tuple[st
     """Runs inside: each fault on its own, one after the other, with its events and why it did not converge."""
     told = []
     os.environ[servers.VARIABLE] = server
-    with cluster() as (system, topology):
+    wanted = {capability for kind, *_ in specs for capability in FAULTS[kind].requires}
+    with cluster(wanted=wanted) as (system, topology):
         fill(system)
         for number, (kind, target, for_ms, options) in enumerate(specs):
             events: list[tuple[str, dict[str, Any]]] = []
@@ -169,6 +179,21 @@ def test_a_crash_in_a_migration_leaves_it_half_done_and_it_can_be_mended(server:
         assert len(mended["keys"]) == 1
 
 
+def test_links_become_slow_and_clocks_wrong(server: str) -> None:
+    delay, jitter, narrow, ahead, behind = (fault.evidence for fault, _ in carried_out(server, SLOW))
+    assert min(delay["inject"]["round_trip_ms"].values()) >= 40
+    assert min(jitter["inject"]["round_trip_ms"].values()) >= 40
+    assert all(link.startswith("c0->") for link in jitter["inject"]["round_trip_ms"])
+    bytes_a_ms = narrow["inject"]["payload"] / min(narrow["inject"]["round_trip_ms"].values())
+    assert bytes_a_ms < 2_000 / 8 / SHARE
+    for evidence in (delay, jitter, narrow):
+        assert max(evidence["heal"]["round_trip_ms"].values()) < min(evidence["inject"]["round_trip_ms"].values())
+    for evidence, offset_ms in ((ahead, 5_000), (behind, -5_000)):
+        assert all(abs(told - offset_ms) <= TOLERANCE_MS for told in evidence["inject"]["ahead_ms"].values())
+        assert all(abs(told) <= TOLERANCE_MS for told in evidence["heal"]["ahead_ms"].values())
+    assert len(ahead["inject"]["ahead_ms"]) == 2
+
+
 def test_every_kind_that_this_deployment_can_do_was_tried() -> None:
-    tried = {kind for kind, *_ in (*PROCESSES, *CUTS, *FAILOVERS, *MIGRATIONS, *CRASHES)}
+    tried = {kind for kind, *_ in (*PROCESSES, *CUTS, *FAILOVERS, *MIGRATIONS, *CRASHES, *SLOW)}
     assert tried == FAULTS.keys() - {"loss"}

@@ -11,6 +11,8 @@ from fake_system import MS, FakeSystem
 from nemeses import FAULTS, validate_options
 from nemeses.fault import PlannedFault, Strike
 from nemeses.partition import SHAPES
+from nemeses.skew import SIGN
+from nemeses.slow_links import BETWEEN
 from nemeses.stream import Stream
 from nemeses.system import InjectionFailed, Interrupted, WaitTimeout
 
@@ -58,6 +60,9 @@ EVERY = [
     *(Case("partition", options={"shape": shape}, for_ms=300) for shape in SHAPES),
     Case("partition", options={"with_clients": 2}),
     Case("loss"),
+    *(Case("delay", ["n1", "n2"], {"jitter_ms": 10, "between": between}) for between in BETWEEN),
+    Case("bandwidth", options={"kbit": 64}),
+    *(Case("skew", ["n1", "n4"], {"direction": direction}) for direction in SIGN),
     *(Case("failover", options={"mode": mode}) for mode in ("graceful", "force", "takeover")),
     Case("migrate"),
     Case("migrate", options={"method": "classic", "slots": 3}),
@@ -82,6 +87,9 @@ def test_it_takes_hold_and_heals_and_heals_again(case: Case) -> None:
     assert all(system.running(node) and not system.paused(node) for node in system.nodes)
     assert not system.links
     assert not system.losses
+    assert not system.delays
+    assert not system.limits
+    assert not any(system.offsets.values())
 
 
 @pytest.mark.parametrize(
@@ -95,6 +103,9 @@ def test_it_takes_hold_and_heals_and_heals_again(case: Case) -> None:
         *((Case("partition", options={"shape": shape}), "cut") for shape in SHAPES),
         *((Case("partition", options={"shape": shape}, for_ms=300), "cut") for shape in SHAPES),
         (Case("loss"), "lose"),
+        (Case("delay"), "delay"),
+        (Case("bandwidth"), "limit"),
+        (Case("skew"), "skew"),
         *((Case("failover", options={"mode": mode}), "failover") for mode in ("graceful", "force", "takeover")),
         (Case("migrate"), "migrate"),
         (Case("migrate", options={"method": "classic"}), "migrate"),
@@ -117,7 +128,44 @@ def test_what_is_accepted_and_not_done_is_not_believed_and_can_be_healed(case: C
     assert all(system.running(node) and not system.paused(node) for node in system.nodes)
     assert not system.links
     assert not system.losses
+    assert not system.delays
+    assert not system.limits
+    assert not any(system.offsets.values())
     assert not any(server.importing or server.migrating for server in system.servers.values())
+
+
+def test_a_delay_is_measured_from_both_sides_and_never_between_the_targets() -> None:
+    case = Case("delay", ["n1", "n2"], {"delay_ms": 30, "jitter_ms": 5})
+    evidence = case.inject()
+    assert evidence["before_ms"] == dict.fromkeys(evidence["round_trip_ms"], 0.5)
+    assert evidence["round_trip_ms"] == dict.fromkeys(["n3->n1", "c0->n1", "n3->n2", "c0->n2"], 60.5)
+    assert case.system.round_trip_ms("n1", "n2") == 0.5
+    assert case.system.round_trip_ms("c3", "n3") == 0.5
+    assert case.heal()["round_trip_ms"] == evidence["before_ms"]
+
+
+def test_clients_alone_or_nodes_alone_can_be_slowed() -> None:
+    for between, slow, fast in (("clients", "c0", "n2"), ("nodes", "n2", "c0")):
+        case = Case("bandwidth", options={"kbit": 100, "between": between})
+        assert set(case.inject()["round_trip_ms"]) == {f"{slow}->n1"}
+        assert case.system.round_trip_ms(fast, "n1", payload=1_000) == 0.5
+
+
+def test_a_delay_that_jitter_may_take_away_and_one_of_no_link_are_refused() -> None:
+    with pytest.raises(InjectionFailed, match="a jitter of 50 ms leaves nothing certain of a delay of 50 ms"):
+        Case("delay", options={"jitter_ms": 50}).inject()
+    with pytest.raises(
+        InjectionFailed, match="all nodes are targets: there are no links to slow between them and other nodes"
+    ):
+        Case("delay", [*ALL], {"between": "nodes"}).inject()
+
+
+def test_a_clock_is_off_in_the_direction_asked_for_and_right_again_on_what_died_meanwhile() -> None:
+    case = Case("skew", options={"offset_ms": 700, "direction": "behind"})
+    assert case.inject()["ahead_ms"] == {"n1": -699.8}
+    case.system.kill("n1")
+    assert "TIME is right" in case.heal()["not_seen"]
+    assert case.system.offsets["n1"] == 0
 
 
 def test_what_is_dead_already_cannot_be_killed() -> None:

@@ -80,6 +80,11 @@ def test_options_are_checked_with_the_nearest_valid_one() -> None:
         ("migrate-crash", {"victim": "sauce"}, "did you mean 'source'"),
         ("kill", {"x": 1}, "valid: none"),
         ("loss", {"percent": "20%"}, "not a share"),
+        ("delay", {"delay_ms": 0}, "longer than 0ms"),
+        ("delay", {"between": "node"}, "did you mean 'nodes'"),
+        ("bandwidth", {"kbit": 1_000_000}, "from 8 to 100000"),
+        ("skew", {"offset_ms": 20}, "longer than 50ms"),
+        ("skew", {"direction": "aheda"}, "did you mean 'ahead'"),
     ]:
         with pytest.raises(ValueError, match=message):
             validate_options(kind, options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,10 @@ CLIENTS = 3
 
 @contextmanager
 def nodes(
-    count: int, config: dict[str, Any] | None = None, isolation: Isolation | None = None
+    count: int,
+    config: dict[str, Any] | None = None,
+    isolation: Isolation | None = None,
+    wanted: Collection[str] = (),
 ) -> Iterator[LocalDeployment]:
     """Started nodes that do not know each other."""
     with tempfile.TemporaryDirectory(prefix="cachequake-test-") as directory:
@@ -32,6 +35,7 @@ def nodes(
             began_ns=time.monotonic_ns(),
             clients=CLIENTS,
             isolation=isolation,
+            wanted=wanted,
         )
         with deployment:
             deployment.start_all()
@@ -44,10 +48,11 @@ def cluster(
     replicas: int = 1,
     config: dict[str, Any] | None = None,
     isolation: Isolation | None = None,
+    wanted: Collection[str] = (),
 ) -> Iterator[tuple[LocalDeployment, ClusterTopology]]:
     """A formed cluster of nodes."""
     topology = ClusterTopology(primaries, replicas)
-    with nodes(len(topology.names), config, isolation) as deployment:
+    with nodes(len(topology.names), config, isolation, wanted) as deployment:
         topology.form(deployment)
         yield deployment, topology
 

@@ -1,8 +1,8 @@
 """A cluster in memory under a clock of its own, with every capability: what faults can be tested on without a server.
 
 Time passes only when all threads that take part sleep, and then jumps to the first of them that wakes. `refuse`
-names what is accepted and not done (`kill`, `pause`, `cut`, `lose`, `failover`, `setslot`, `migrate`, `start`): an
-injection that believes what it was told, instead of what it sees, is caught by that.
+names what is accepted and not done (`kill`, `pause`, `cut`, `lose`, `failover`, `setslot`, `migrate`, `start`,
+`delay`, `limit`, `skew`): an injection that believes what it was told, instead of what it sees, is caught by that.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class FakeSystem(VirtualClock):
         super().__init__()
         self.refuse: set[str] = set()
         self.atomic = atomic
-        self.capabilities = frozenset({"kill", "pause", "links", "loss", "loseable"})
+        self.capabilities = frozenset({"kill", "pause", "links", "loss", "loseable", "delay", "bandwidth", "skew"})
         count = primaries * (1 + replicas)
         names = [f"n{number}" for number in range(1, count + 1)]
         self.nodes: Mapping[str, Node] = {name: Node(name, f"10.0.0.{name[1:]}", 6379, 16379) for name in names}
@@ -120,6 +120,9 @@ class FakeSystem(VirtualClock):
                 server.keys.update({f"k{slot}-{number}": slot for number in range(keys_per_slot)})
         self.links: dict[str, tuple[frozenset[str], frozenset[str], str, int]] = {}
         self.losses: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
+        self.delays: dict[str, tuple[frozenset[str], frozenset[str], float]] = {}
+        self.limits: dict[str, tuple[frozenset[str], frozenset[str], float]] = {}
+        self.offsets = dict.fromkeys(names, 0.0)
         self.calls: list[tuple[str, ...]] = []
         self._made = 0
 
@@ -170,10 +173,46 @@ class FakeSystem(VirtualClock):
     def heal(self, handle: str) -> None:
         self.links.pop(handle, None)
         self.losses.pop(handle, None)
+        self.delays.pop(handle, None)
+        self.limits.pop(handle, None)
 
     def heal_all(self) -> None:
         self.links.clear()
         self.losses.clear()
+        self.delays.clear()
+        self.limits.clear()
+
+    # Delay, Bandwidth and Skew
+
+    def delay(self, sources: Collection[str], destinations: Collection[str], *, ms: float, jitter_ms: float) -> str:
+        return self._slow("delay", self.delays, sources, destinations, ms)
+
+    def limit(self, sources: Collection[str], destinations: Collection[str], *, kbit: float) -> str:
+        return self._slow("limit", self.limits, sources, destinations, kbit)
+
+    def _slow(self, name: str, into: dict, sources: Collection[str], destinations: Collection[str], by: float) -> str:
+        self._made += 1
+        if name not in self.refuse:
+            into[f"{name}-{self._made}"] = (frozenset(sources), frozenset(destinations), by)
+        return f"{name}-{self._made}"
+
+    def round_trip_ms(self, source: str, destination: str, *, payload: int = 0, timeout_ms: int = 5_000) -> float:
+        """Half a millisecond, and what the ways there and back add to that; it takes no time of this clock."""
+        if not self.servers[destination].alive or self.servers[destination].paused:
+            raise Unreachable(f"{destination}: no answer within {timeout_ms} ms")
+        ways = ((source, destination), (destination, source))
+        late = sum(ms for way in ways for one, other, ms in self.delays.values() if way[0] in one and way[1] in other)
+        slowest = [kbit for one, other, kbit in self.limits.values() if source in one and destination in other]
+        return 0.5 + late + (payload * 8 / min(slowest) if slowest else 0)
+
+    def skew(self, node: str, offset_ms: float) -> None:
+        if "skew" not in self.refuse:
+            self.offsets[node] = offset_ms
+
+    def skew_of(self, node: str) -> float:
+        if not self.servers[node].alive:
+            raise Unreachable(f"{node}: connection refused")
+        return self.offsets[node] + 0.2
 
     def cut_since(self, source: str, destination: str, port: str) -> int | None:
         """When the direction was cut, or None while it is open."""
