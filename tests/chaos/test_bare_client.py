@@ -269,8 +269,8 @@ def test_wait_is_recorded_beside_the_write():
 def test_a_write_whose_wait_was_not_answered_did_happen():
     scene = Scene(writes_of_one_key(wait={"replicas": 1, "timeout_ms": 100}))
     node = scene.cluster.nodes["n2"]
-    answer = scene.cluster._answer
-    scene.cluster._answer = lambda connection, command: b"" if command[0] == "WAIT" else answer(connection, command)
+    answer = scene.cluster.answer
+    scene.cluster.answer = lambda connection, command: b"" if command[0] == "WAIT" else answer(connection, command)
     scene.run(600)
     done = events(scene, "ok")
     assert done
@@ -321,9 +321,9 @@ def test_an_error_from_within_a_script_leaves_the_outcome_open():
 
 def test_a_reply_out_of_step_closes_the_connection():
     scene = Scene(writes_of_one_key())
-    answer = scene.cluster._answer
+    answer = scene.cluster.answer
     twice = iter([True])
-    scene.cluster._answer = lambda connection, command: (
+    scene.cluster.answer = lambda connection, command: (
         answer(connection, command) * (2 if command[0] == "SET" and next(twice, False) else 1)
     )
     scene.run(20)
@@ -334,8 +334,8 @@ def test_a_reply_out_of_step_closes_the_connection():
 
 def test_a_reply_of_the_wrong_kind_is_no_answer():
     scene = Scene(writes_of_one_key())
-    answer = scene.cluster._answer
-    scene.cluster._answer = lambda connection, command: (
+    answer = scene.cluster.answer
+    scene.cluster.answer = lambda connection, command: (
         b":7\r\n" if command[0] == "SET" else answer(connection, command)
     )
     scene.run(20)
