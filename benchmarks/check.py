@@ -1,10 +1,12 @@
 """How long reading and checking take, how much memory, and how both grow: one command, one table.
 
     python benchmarks/check.py [--sizes 10000,100000,1000000] [--checkers linearizability,staleness,...]
+    python benchmarks/check.py --large --checkers linearizability     # 10^7 as well: 2 GB of disk for a while
 
 Every figure comes from a process of its own, because the most memory that a process ever had is all the system
-tells. The history is of registers (see `synthetic.py`), so checkers of other objects only show what it costs to find
-that there is nothing for them. `wall` is what a user waits; `cpu` is what it would be on a core of its own.
+tells. The history is of registers, for `multikey` of groups (see `synthetic.py`); checkers of other objects only show
+what it costs to find that there is nothing for them. `wall` is what a user waits; `cpu` is what it would be on a core
+of its own. Transactions have a benchmark of their own (`transactions.py`), and so has the general search (`search.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,33 +30,47 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import synthetic  # noqa: E402
 
-from checkers import CHECKERS, load  # noqa: E402
+from checkers import CHECKERS, History, load  # noqa: E402
 
 READING = "reading"
+LARGE = 10_000_000
+MADE_FOR = {"multikey": synthetic.groups}
+"""What makes the history of a checker; of registers when nothing is said."""
 Figures = dict[str, Any]
+Maker = Callable[[int], History]
 
 
 def main() -> None:
     """Measure every checker at every size and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="10000,100000,1000000", help="numbers of operations")
+    parser.add_argument("--large", action="store_true", help=f"measure {LARGE:,} operations as well")
     parser.add_argument("--checkers", default=",".join(CHECKERS), help="names of checkers")
     parser.add_argument("--one", nargs=2, metavar=("CHECKER", "FILE"), help="measure here and print JSON")
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(measure(*arguments.one)))
         return
-    sizes = [int(size) for size in arguments.sizes.split(",")]
+    sizes = [int(size) for size in arguments.sizes.split(",")] + [LARGE] * arguments.large
     names = [name for name in arguments.checkers.split(",") if name]
     figures: dict[tuple[str, int], Figures] = {}
     with tempfile.TemporaryDirectory(prefix="cachequake-bench-") as folder:
         for size in sizes:
-            path = Path(folder) / f"{size}.jsonl"
-            synthetic.save(synthetic.history(size), path)
-            for name in [READING, *names]:
-                figures[name, size] = in_a_process_of_its_own(name, path)
-            path.unlink()
+            for make in (synthetic.history, synthetic.groups):
+                chosen = [name for name in [READING, *names] if MADE_FOR.get(name, synthetic.history) is make]
+                figures |= {(name, size): found for name, found in measured(make, size, chosen, Path(folder))}
     Console(width=max(100, Console().width)).print(table(figures, [READING, *names], sizes))
+
+
+def measured(make: Maker, size: int, names: list[str], folder: Path) -> Iterator[tuple[str, Figures]]:
+    """The figures of checkers (or reading) on one history, whose file is removed afterwards."""
+    if not names:
+        return
+    path = folder / "history.jsonl"
+    synthetic.save(make(size), path)
+    for name in names:
+        yield name, in_a_process_of_its_own(name, path)
+    path.unlink()
 
 
 def in_a_process_of_its_own(name: str, path: Path) -> Figures:

@@ -1,19 +1,31 @@
-"""Register histories of any size whose every operation has a hidden moment at which it happened.
+"""Histories of any size, of registers and of groups, whose every operation has a hidden moment at which it happened.
 
-They are linearizable by construction. Made column by column, so that ten million operations take seconds.
+They are linearizable by construction, nothing is lost, and the final reads after convergence say so. Made column by
+column, so that ten million operations take seconds.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 
-from checkers.history import INFO, NEVER, OK, History, Operations
+from checkers.history import INFO, NEVER, OK, TYPES, Event, History, Operations
+
+NODES = ("n1", "n2", "n3")
+MEMBERS = ("a", "b", "c")
+"""The keys of a group, without its hash tag."""
+FINAL_PROCESS = 1_000_000_000
 
 
 def history(count: int, *, keys: int = 10, clients: int = 10, indeterminate: float = 0.01, seed: int = 7) -> History:
-    """`count` operations of `clients`, half of them writes; half of the indeterminate writes take effect."""
+    """`count` operations of `clients` on registers, half of them writes, and a final read of each key.
+
+    Half of the indeterminate writes take effect.
+    """
     rng = np.random.default_rng(seed)
     each = count // clients
     count = each * clients
@@ -41,25 +53,46 @@ def history(count: int, *, keys: int = 10, clients: int = 10, indeterminate: flo
     seen = np.zeros(count, np.int64)
     seen[happened] = np.where(fresh, value[happened][newest], 0)
     result = np.where(write, value, seen)
-    return History(
-        {"format": "cachequake-history", "version": 1},
-        Operations(
-            index=np.arange(count),
-            process=process,
-            start=start,
-            end=np.where(info, NEVER, end),
-            type=np.where(info, INFO, OK).astype(np.uint8),
-            f=write.astype(np.int16),
-            key=key.astype(np.int32),
-            node=(key % 3).astype(np.int32),
-            final=np.zeros(count, np.bool_),
-            value=[number or None for number in result.tolist()],
-            functions=["read", "write"],
-            keys=[f"k{number}" for number in range(keys)],
-            nodes=["n1", "n2", "n3"],
-        ),
-        [],
+    last = np.flatnonzero(np.append(np.diff(key[happened]), 1))  # of each key, in order of time
+    final = np.where(fresh, value[happened][newest], 0)[last]
+    read_at = int(end.max()) + 1_000 * np.arange(1, 2 * len(last) + 1)
+    whole = Operations(
+        index=np.arange(count + len(last)),
+        process=np.append(process, np.full(len(last), FINAL_PROCESS)),
+        start=np.append(start, read_at[::2]),
+        end=np.append(np.where(info, NEVER, end), read_at[1::2]),
+        type=np.append(np.where(info, INFO, OK), np.full(len(last), OK)).astype(np.uint8),
+        f=np.append(write, np.zeros(len(last))).astype(np.int16),
+        key=np.append(key, key[happened][last]).astype(np.int32),
+        node=(np.append(key, key[happened][last]) % len(NODES)).astype(np.int32),
+        final=np.arange(count + len(last)) >= count,
+        value=[number or None for number in np.append(result, final).tolist()],
+        functions=["read", "write"],
+        keys=[f"k{number}" for number in range(keys)],
+        nodes=list(NODES),
     )
+    header = {"format": "cachequake-history", "version": 1, "run": "synthetic", "clients": clients}
+    return History(header, whole, _context(int(end.max())))
+
+
+def groups(count: int) -> History:
+    """The same with a group of keys in the place of each register: `mset` writes the whole of it, `mget` reads it."""
+    plain = history(count)
+    keys = [f"{{g{number}}}" for number in range(len(plain.operations.keys))]
+    members = [[f"{key}:{member}" for member in MEMBERS] for key in keys]
+    codes = plain.operations.key.tolist()
+    values = [dict.fromkeys(members[code], value) for code, value in zip(codes, plain.operations.value, strict=True)]
+    operations = replace(plain.operations, value=values, keys=keys, functions=["mget", "mset"])
+    return History(plain.header, operations, plain.context)
+
+
+def _context(end_ns: int) -> list[Event]:
+    """What makes the final reads decide: everybody said who he is, and the system converged."""
+    views = [
+        Event("info", "view", "observer", 0, 0, value={"node": node, "state": "up", "role": "primary", "epoch": epoch})
+        for epoch, node in enumerate(NODES, 1)
+    ]
+    return [*views, Event("info", "phase", "controller", 0, end_ns, value={"phase": "converged"})]
 
 
 def save(history: History, path: Path) -> None:
@@ -67,22 +100,38 @@ def save(history: History, path: Path) -> None:
     operations = history.operations
     count = len(operations)
     ends = np.where(operations.end == NEVER, operations.start + 500_000, operations.end)
-    times = np.concatenate((operations.start, ends))
-    order = np.argsort(times, kind="stable").tolist()
-    process, f = operations.process.tolist(), [operations.functions[code] for code in operations.f.tolist()]
-    key = [operations.keys[code] for code in operations.key.tolist()]
-    node = [operations.nodes[code] for code in operations.node.tolist()]
-    final = ["info" if kind == INFO else "ok" for kind in operations.type.tolist()]
-    with path.open("w") as file:
-        file.write('{"format":"cachequake-history","version":1,"run":"synthetic","clients":10}\n')
-        for index, (event, time) in enumerate(zip(order, times[order].tolist(), strict=True)):
-            row = event % count
-            value = "null" if operations.value[row] is None else operations.value[row]
-            common = f'"time":{time},"process":{process[row]}'
-            rest = f'"f":"{f[row]}","key":"{key[row]}","value":'
-            if event < count:
-                value = "null" if f[row] == "read" else value
-                file.write(f'{{"index":{index},{common},"type":"invoke",{rest}{value}}}\n')
-            else:
-                answer = f',"node":"{node[row]}"' if final[row] == "ok" else ',"error":"Timeout reading from socket"'
-                file.write(f'{{"index":{index},{common},"type":"{final[row]}",{rest}{value}{answer}}}\n')
+    order = np.argsort(np.concatenate((operations.start, ends)), kind="stable")
+    encode = msgspec.json.Encoder().encode_lines
+    with path.open("wb") as file:
+        file.write(encode([history.header, *history.context]))
+        for first in range(0, len(order), 100_000):
+            chosen = order[first : first + 100_000]
+            file.write(encode(_events(operations, chosen % count, chosen < count, ends, first)))
+
+
+def _events(
+    operations: Operations,
+    rows: np.ndarray[Any, Any],
+    opens: np.ndarray[Any, Any],
+    ends: np.ndarray[Any, Any],
+    first: int,
+) -> list[Event]:
+    """The invocations (where it `opens`) and completions of rows, numbered from `first` on."""
+    times = np.where(opens, operations.start[rows], ends[rows])
+    columns = (operations.process, operations.f, operations.key, operations.node, operations.type, operations.final)
+    events = []
+    for index, (row, open_, time, process, f, key, node, kind, final) in enumerate(
+        zip(rows.tolist(), opens.tolist(), times.tolist(), *(column[rows].tolist() for column in columns), strict=True)
+    ):
+        name, value = operations.functions[f], operations.value[row]
+        event = Event("invoke", name, process, first + index, time, operations.keys[key], value, final=final)
+        if open_ and name == "read":
+            event.value = None
+        elif open_ and name == "mget":
+            event.value = dict.fromkeys(value)
+        elif not open_:
+            event.type = TYPES[kind]
+            event.node = operations.nodes[node] if kind == OK else None
+            event.error = None if kind == OK else "Timeout reading from socket"
+        events.append(event)
+    return events
