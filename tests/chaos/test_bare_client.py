@@ -335,9 +335,7 @@ def test_a_reply_out_of_step_closes_the_connection():
 def test_a_reply_of_the_wrong_kind_is_no_answer():
     scene = Scene(writes_of_one_key())
     answer = scene.cluster.answer
-    scene.cluster.answer = lambda connection, command: (
-        b":7\r\n" if command[0] == "SET" else answer(connection, command)
-    )
+    scene.cluster.answer = lambda connection, command: b":7\r\n" if command[0] == "SET" else answer(connection, command)
     scene.run(20)
     ended = events(scene, "ok", "fail", "info")
     assert {event.type for event in ended} == {"info"}
