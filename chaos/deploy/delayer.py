@@ -1,11 +1,12 @@
 """The process that holds packets: what nftables hands to its queues (NFQUEUE) it gives back later.
 
 Run by its path in a network namespace, with nothing but the standard library. A request is a line of JSON on its
-input, answered with a line, `["ok"]` or `["error", ERRNO, TEXT]`:
+input, answered with a line, `["ok", null]` or `["error", ERRNO, TEXT]`:
 
-* `["hold", QUEUE, DELAY_MS, JITTER_MS, KBIT]`: read this queue from now on. A packet leaves DELAY_MS, give or take up
-  to JITTER_MS, after it came; with KBIT no more than so many kilobits leave in a second. Packets of one direction of a
-  connection keep their order, since TCP takes a packet that overtakes for the loss of another.
+* `["hold", QUEUE, DELAY_MS, JITTER_MS, KBIT]`: read this queue from now on, or otherwise than before. A packet leaves
+  DELAY_MS, give or take up to JITTER_MS, after it came; with KBIT no more than so many kilobits leave in a second.
+  Packets of one direction of a connection keep their order, since TCP takes a packet that overtakes for the loss of
+  another.
 * `["release", QUEUE]`: let go of what is held, and read it no longer.
 
 It ends when its input does; the kernel then lets pass what was to be held. The kernel's part is described by
@@ -111,9 +112,12 @@ class Delayer:
                 self._release(queue)
         except OSError as error:
             return ["error", error.errno, str(error.strerror)]
-        return ["ok"]
+        return ["ok", None]
 
     def _hold(self, number: int, queue: Queue) -> None:
+        if number in self._queues:
+            self._queues[number] = queue
+            return
         copied = struct.pack(">IB", _HEADERS, _COPY_PACKET)
         flags = struct.pack(">I", _FAIL_OPEN | _WHOLE)
         self._configure(number, _attribute(_COMMAND, struct.pack(">BxH", _BIND, socket.AF_INET)))

@@ -20,6 +20,40 @@ from chaos.deploy.nftables import Drop
 from nemeses.system import InjectionFailed
 
 
+class DelayerProcess:
+    """`delayer.py`, in the network namespace of the thread that starts it. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        """Start it. Raises OSError."""
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", delayer.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the controller
+        )
+
+    def ask(self, *request: str | float | None) -> None:
+        """Have it do something; see `delayer`. Raises OSError, also when it has ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._lock:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        if not answer:
+            raise BrokenPipeError("the process that holds packets has ended")
+        status, *rest = json.loads(answer)
+        if status == "error":
+            raise OSError(*rest)
+
+    def close(self) -> None:
+        """End it. The kernel lets pass what should still have been held."""
+        self._process.kill()
+        self._process.communicate()
+
+
 class PacketHolder:
     """Slows links between endpoints by name, in the network namespace of the thread that made it.
 
@@ -33,13 +67,7 @@ class PacketHolder:
         self._queues: dict[str, int] = {}
         """Number of the queue by handle."""
         self._lock = threading.Lock()
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", delayer.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for the controller
-        )
+        self._delayer = DelayerProcess()
 
     def shape(self, sources: Collection[str], destinations: Collection[str], shape: Shape) -> str:
         """See `Shaper`."""
@@ -49,7 +77,7 @@ class PacketHolder:
             handle = f"held-{number}"
             drops = [Drop("input", source.address, to.address, queue=number) for source, to in pairs]
             try:
-                self._tell("hold", number, *shape)
+                self._delayer.ask("hold", number, *shape)
                 nftables.add(handle, drops)
             except OSError as error:
                 raise InjectionFailed(f"the kernel does not hand packets over to be held: {error}") from error
@@ -62,7 +90,7 @@ class PacketHolder:
             number = self._queues.pop(handle, None)
             if number is not None:
                 nftables.delete(handle)
-                self._tell("release", number)
+                self._delayer.ask("release", number)
 
     def heal_all(self) -> None:
         """See `Shaper`."""
@@ -70,21 +98,7 @@ class PacketHolder:
             self.heal(handle)
 
     def close(self) -> None:
-        """See `Shaper`. The kernel lets pass what should still have been held."""
+        """See `Shaper`."""
         with suppress(OSError):
             self.heal_all()
-        self._process.kill()
-        self._process.communicate()
-
-    def _tell(self, *request: str | float | None) -> None:
-        """Raises OSError, also when the process has ended."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise BrokenPipeError("the process that holds packets has ended")
-        status, *error = json.loads(answer)
-        if status == "error":
-            raise OSError(*error)
+        self._delayer.close()

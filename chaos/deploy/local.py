@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -22,6 +21,7 @@ from chaos.deploy.directives import DEFAULTS, collect, configuration, last_words
 from chaos.deploy.endpoints import Shape, Shaper
 from chaos.deploy.network import Isolation, open_network
 from chaos.deploy.processes import Process, Spawner
+from chaos.deploy.round_trip import measure_ms
 from chaos.deploy.servers import Server
 from chaos.errors import ServerError
 from nemeses.system import InjectionFailed, Node, Port, ReplyError, Unreachable, WaitTimeout
@@ -33,8 +33,6 @@ CAPABILITIES = frozenset({"kill", "pause", "links", "loseable"})
 """What every local deployment can do; `loseable`: a node can be restarted without its data."""
 ON_DEMAND = frozenset({"delay", "bandwidth", "skew"})
 """What costs something, and is made ready only for runs that want it."""
-PIECES = 16
-"""In so many pieces a payload crosses a link that is measured."""
 START_TIMEOUT_MS = 20_000
 END_TIMEOUT_S = 30
 """A server may wait `shutdown-timeout` (10 s) for its replicas before it obeys SIGTERM."""
@@ -248,12 +246,10 @@ class LocalDeployment(Clock):
         """See `Probe.round_trip_ms`."""
         address = self._own[source] if source in self._own else self.client_address(int(source[1:]))
         node = self.nodes[destination]
-        with contextlib.closing(Control(lambda _: (node.host, node.port), address)) as control:
-            control.call(destination, "PING", timeout_ms=timeout_ms)
-            began_ns = time.monotonic_ns()
-            for _ in range(PIECES if payload else 1):
-                control.call(destination, "ECHO", bytes(payload // PIECES), timeout_ms=timeout_ms)
-            return (time.monotonic_ns() - began_ns) / 1e6
+        try:
+            return measure_ms((node.host, node.port), (address, 0), payload, timeout_ms / 1000)
+        except OSError as error:
+            raise Unreachable(f"{destination}: no round trip from {source}: {error}") from error
 
     def _shaper(self, capability: str) -> Shaper:
         if capability not in self._network.shapers:

@@ -12,14 +12,15 @@ from pathlib import Path
 import chaos
 from chaos.deploy import namespace
 
-WHAT = ("links", "loss", "delay", "bandwidth")
+WHAT = ("links", "loss", "delay", "bandwidth", "held")
 
 
 @functools.cache
 def reasons_against() -> dict[str, str | None]:
     """Why links cannot be cut (`links`), packets lost (`loss`) or links slowed (`delay`, `bandwidth`) in the kernel.
 
-    None for what works. Takes 1 to 2 s.
+    And why packets cannot be held in a process of ours (`held`), which is how containers' links are slowed. None for
+    what works. Takes about 2 s.
     """
     if (reason := namespace.available()) is not None:
         return dict.fromkeys(WHAT, f"no namespaces: {reason}")
@@ -44,7 +45,8 @@ def _try_out() -> dict[str, str | None]:
     from chaos.deploy import links, loss, shaping
 
     namespace.prepare()
-    reasons = {"loss": loss.reason_against()} | {what: shaping.reasons_against(what) for what in WHAT[2:]}
+    reasons = {"loss": loss.reason_against(), "held": shaping.reason_against("delay", "NFQUEUE")}
+    reasons |= {what: shaping.reasons_against(what) for what in ("delay", "bandwidth")}
     try:
         links.KernelLinks({})
     except OSError as error:

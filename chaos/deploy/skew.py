@@ -73,19 +73,19 @@ class WrongClock:
 
     def __init__(self, directory: Path) -> None:
         """`directory` is where the offset is kept. The clock is right at first. Raises ServerError; see `library`."""
-        self._file = directory / FILE
-        self._library = library()
-        self._file.write_bytes(struct.pack("=q", 0))
+        self.file = directory / FILE
+        self.library = library()
+        self.file.write_bytes(struct.pack("=q", 0))
 
     @property
     def environment(self) -> Mapping[str, str]:
         """Variables for a server on this machine."""
-        preloaded = " ".join(filter(None, (str(self._library), os.environ.get("LD_PRELOAD"))))
-        return {"LD_PRELOAD": preloaded, VARIABLE: str(self._file)}
+        preloaded = " ".join(filter(None, (str(self.library), os.environ.get("LD_PRELOAD"))))
+        return {"LD_PRELOAD": preloaded, VARIABLE: str(self.file)}
 
     def set(self, offset_ms: float) -> None:
         """See `nemeses.system.Skew.skew`. In one write, so that nobody reads half a number."""
-        with self._file.open("r+b") as file:
+        with self.file.open("r+b") as file:
             file.write(struct.pack("=q", round(offset_ms * 1e6)))
 
 

@@ -13,11 +13,13 @@ from clusters import client, cluster, nodes
 from containers import container_cluster, container_nodes, require_engine
 from isolated import run_isolated
 
+from chaos.deploy.local import ON_DEMAND
 from chaos.run import run_scenario
 from chaos.scenario import builtin_names, load_scenario, read_scenario
 from chaos.store import read_executed
+from nemeses.bandwidth import SHARE
 from nemeses.link_evidence import Cut, late, standing_still
-from nemeses.system import Kill, Links, Loss, Pause, ReplyError, Unreachable
+from nemeses.system import Bandwidth, Delay, Kill, Links, Loss, Pause, ReplyError, Skew, Unreachable
 from nemeses.targets import Survey
 from nemeses.view import View
 
@@ -112,6 +114,28 @@ def links_are_cut_one_way_and_by_port_and_lossy(deployment_name):
         deployment.wait("messages get through", lambda: not late(deployment, ["n1"], ["n2", "n3"], 500))
 
 
+def links_become_slow_and_clocks_wrong(deployment_name):
+    with NODES[deployment_name](2, {"cluster-enabled": False}, wanted=ON_DEMAND) as deployment:
+        assert isinstance(deployment, Delay)
+        assert isinstance(deployment, Bandwidth)
+        assert isinstance(deployment, Skew)
+        before = [deployment.round_trip_ms(source, "n1") for source in ("n2", "c0")]
+        slow = deployment.delay(["n2", "c0"], ["n1"], ms=150, jitter_ms=0)
+        assert min(deployment.round_trip_ms(source, "n1") for source in ("n2", "c0")) >= 150 > max(before)
+        if deployment_name == "docker":  # the network, and what is held in it, may be another one then
+            deployment.kill("n1")
+            deployment.start("n1")
+            assert deployment.round_trip_ms("c0", "n1") >= 150
+        deployment.limit(["c0"], ["n1"], kbit=400)
+        deployment.heal(slow)
+        assert deployment.round_trip_ms("c0", "n1", payload=20_000) >= SHARE * 400
+        deployment.heal_all()
+        assert deployment.round_trip_ms("c0", "n1", payload=20_000) < 400
+        deployment.skew("n1", -90_000)
+        deployment.wait("n1 is behind", lambda: abs(deployment.skew_of("n1") + 90_000) < 1_000)
+        assert abs(deployment.skew_of("n2")) < 1_000
+
+
 def _unreachable(deployment, node):
     with pytest.raises(Unreachable):
         deployment.call(node, "PING", timeout_ms=100)
@@ -140,6 +164,7 @@ def _reached(control, deployment):
         processes_stop_and_go_on,
         links_are_cut_between_nodes_and_clients,
         links_are_cut_one_way_and_by_port_and_lossy,
+        links_become_slow_and_clocks_wrong,
     ],
 )
 def test_capability(capability, deployment):
@@ -165,6 +190,11 @@ def replicas_lag(result):
     assert result.count("stale-read") > 0
 
 
+def entries_outlive_their_time(result):
+    assert result.count("expired-read") > 0
+    assert result.count("early-expiry") > 0
+
+
 def only_what_is_documented(result):
     assert not result.count("torn-read", "phantom-value", "failed-write-visible", "cross-slot-accepted")
 
@@ -179,6 +209,8 @@ SCENARIOS = {
     "primary-kill": ("4s", [("500ms", "3s")], only_what_is_documented),
     "primary-pause": ("4s", [("500ms", "3s")], only_what_is_documented),
     "forced-failover": ("3s", [("300ms", "500ms"), ("1500ms", "500ms")], only_what_is_documented),
+    "clock-skew": ("4s", [("500ms", "2500ms"), ("1500ms", "300ms")], entries_outlive_their_time),
+    "slow-links": ("5s", [("300ms", "1s"), ("3s", "1s")], nothing_is_found),
     "migration-crash": ("4s", [("300ms", "3s")], only_what_is_documented),
     "everything": ("4s", None, only_what_is_documented),
 }

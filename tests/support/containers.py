@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,10 @@ def left_on_engine(run_dir: Path) -> list[str]:
 
 @contextmanager
 def container_nodes(
-    count: int, config: dict[str, Any] | None = None, enter: bool | None = None
+    count: int,
+    config: dict[str, Any] | None = None,
+    enter: bool | None = None,
+    wanted: Collection[str] = (),
 ) -> Iterator[DockerDeployment]:
     """Started nodes that do not know each other."""
     engine = Engine()
@@ -63,6 +66,7 @@ def container_nodes(
             began_ns=time.monotonic_ns(),
             clients=CLIENTS,
             enter=enter,
+            wanted=wanted,
         )
         with deployment:
             deployment.start_all()
@@ -71,10 +75,14 @@ def container_nodes(
 
 @contextmanager
 def container_cluster(
-    primaries: int = 3, replicas: int = 1, config: dict[str, Any] | None = None, enter: bool | None = None
+    primaries: int = 3,
+    replicas: int = 1,
+    config: dict[str, Any] | None = None,
+    enter: bool | None = None,
+    wanted: Collection[str] = (),
 ) -> Iterator[tuple[DockerDeployment, ClusterTopology]]:
     """A formed cluster of nodes."""
     topology = ClusterTopology(primaries, replicas)
-    with container_nodes(len(topology.names), config, enter) as deployment:
+    with container_nodes(len(topology.names), config, enter, wanted) as deployment:
         topology.form(deployment)
         yield deployment, topology

@@ -14,14 +14,18 @@ from docker.types import LogConfig
 from requests.exceptions import ConnectionError as NoAnswer
 from requests.exceptions import ReadTimeout
 
+from chaos.deploy import skew
 from chaos.deploy.docker.engine import Engine, in_words, labels, told
 from chaos.deploy.docker.images import DATA
+from chaos.deploy.skew import WrongClock
 from nemeses.system import SystemFault, Unreachable, WaitTimeout
 
 MEMORY = "512m"
 PROCESSES = 256
 NOBODY = 65534
 CONFIGURATION = f"{DATA}/server.conf"
+_LIBRARY = "/cachequake-skew.so"
+"""Where the library that sets a clock wrong is mounted."""
 _FREEZERS = (("/sys/fs/cgroup/freezer{}/freezer.state", "FROZEN"), ("/sys/fs/cgroup{}/cgroup.events", "frozen 1"))
 """Where cgroup v1 and v2 say that a group is frozen, and how."""
 
@@ -50,14 +54,14 @@ class State:
 class Container:
     """A server in a container. Safe to use from several threads."""
 
-    def __init__(self, engine: Engine, name: str, directory: Path) -> None:
-        """`name` is the node's; `directory` is mounted as the container's data, and made."""
+    def __init__(self, engine: Engine, name: str, directory: Path, clock: WrongClock | None = None) -> None:
+        """`name` is the node's; `directory` is mounted as its data; `clock` is the server's where it can be wrong."""
         self._engine = engine
         self.name = name
         self.directory = directory
         self.log = directory / "server.log"
+        self.clock = clock
         self.id: str | None = None
-        directory.mkdir(parents=True, exist_ok=True)
 
     def create(self, image: str, command: Sequence[str], place: Place, run: Path, prefix: str) -> None:
         """Make it, without starting it. `prefix` begins its name."""
@@ -67,13 +71,24 @@ class Container:
             place,
             run,
             f"{prefix}-{self.name}",
-            {"command": [*command, CONFIGURATION], "user": self._user()},
+            {"command": [*command, CONFIGURATION], "user": self._user(), "environment": self._environment()},
             {
-                "binds": {str(self.directory): {"bind": DATA, "mode": "rw"}},
+                "binds": self._binds(),
                 "mem_limit": MEMORY,
                 "tmpfs": {"/tmp": ""},
             },
         )
+
+    def _environment(self) -> dict[str, str]:
+        if self.clock is None:
+            return {}
+        return {"LD_PRELOAD": _LIBRARY, skew.VARIABLE: f"{DATA}/{self.clock.file.name}"}
+
+    def _binds(self) -> dict[str, dict[str, str]]:
+        binds = {str(self.directory): {"bind": DATA, "mode": "rw"}}
+        if self.clock is not None:
+            binds[str(self.clock.library)] = {"bind": _LIBRARY, "mode": "ro"}
+        return binds
 
     def _user(self) -> str:
         """Who owns its data: nobody when we are root, else we ourselves."""

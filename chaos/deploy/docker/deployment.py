@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from chaos.deploy import skew
 from chaos.deploy.addresses import BUS_PORT, DATA_PORT
 from chaos.deploy.clock import Clock
 from chaos.deploy.control import Control
@@ -18,13 +19,17 @@ from chaos.deploy.directives import DEFAULTS, collect, configuration, last_words
 from chaos.deploy.docker.containers import CONFIGURATION, Container, Place
 from chaos.deploy.docker.engine import Engine
 from chaos.deploy.docker.images import DATA, Image
-from chaos.deploy.docker.inside import FromHelpers, FromHere, Inside
+from chaos.deploy.docker.inside import FromHelpers, FromHere, Gone, Inside
 from chaos.deploy.docker.links import ContainerLinks
 from chaos.deploy.docker.network import Network, open_network
+from chaos.deploy.endpoints import Shape
+from chaos.deploy.round_trip import measure_ms
+from chaos.deploy.skew import WrongClock
 from chaos.errors import ServerError
-from nemeses.system import Node, Port, ReplyError
+from chaos.transport import local_address
+from nemeses.system import InjectionFailed, Node, Port, ReplyError, Unreachable
 
-CAPABILITIES = frozenset({"kill", "pause", "links", "loss", "loseable"})
+CAPABILITIES = frozenset({"kill", "pause", "links", "loss", "loseable", "delay", "bandwidth"})
 """What every deployment on Docker can do."""
 START_TIMEOUT_MS = 20_000
 END_TIMEOUT_S = 30
@@ -32,7 +37,10 @@ END_TIMEOUT_S = 30
 
 
 class DockerDeployment(Clock):
-    """Implements `System`, `Kill`, `Pause`, `Links` and `Loss` of `nemeses.system`. Nodes are `n1` to `nN`."""
+    """Implements `System`, `Kill`, `Pause`, `Links`, `Loss`, `Delay` and `Bandwidth` of `nemeses.system`.
+
+    And `Skew` where that is wanted. Nodes are `n1` to `nN`.
+    """
 
     def __init__(
         self,
@@ -46,12 +54,14 @@ class DockerDeployment(Clock):
         began_ns: int,
         clients: int,
         enter: bool | None = None,
+        wanted: Collection[str] = (),
     ) -> None:
         """Prepare; nothing is made on the engine yet but the network.
 
         `image` is called at the start, for it may take a while. `run` is the directory that what is made is labelled
         with, and `directory` is for the nodes' data and logs. `enter` says whether links are cut from this machine;
-        it is found out unless given. `config`, `began_ns` and `clients` are as for `LocalDeployment`.
+        it is found out unless given. Clocks can be set wrong when `wanted` has `skew`. `config`, `began_ns` and
+        `clients` are as for `LocalDeployment`. Raises ServerError.
         """
         super().__init__(began_ns)
         refuse_ours(config, "docker")
@@ -73,7 +83,7 @@ class DockerDeployment(Clock):
                 name: Node(name, address, DATA_PORT, BUS_PORT) for name, address in own.items()
             }
             self._names = {address: name for name, address in own.items()}
-            self._containers = {name: Container(engine, name, self._directory / name) for name in own}
+            self._containers = {name: self._container(name, "skew" in wanted) for name in own}
             self._inside: Inside = FromHere() if addresses.own else FromHelpers(engine, run, self._network.name)
             ends.callback(self._inside.close)
             self._links = ContainerLinks(engine, addresses.endpoints(self._numbers), self._containers, self._inside)
@@ -119,8 +129,8 @@ class DockerDeployment(Clock):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What this deployment can do."""
-        return CAPABILITIES
+        """What this deployment can do: `CAPABILITIES`, and `skew` where it was wanted."""
+        return CAPABILITIES | {"skew"} if self._skewed else CAPABILITIES
 
     def call(self, node: str, *arguments: str | bytes | int, timeout_ms: int = 1_000) -> Any:
         """See `System.call`. Goes straight to the node from the bridge's own address."""
@@ -179,7 +189,7 @@ class DockerDeployment(Clock):
         """See `Pause.paused`."""
         return self._containers[node].frozen
 
-    # Links and Loss
+    # Links, Loss, Delay and Bandwidth
 
     def cut(self, sources: Collection[str], destinations: Collection[str], *, port: Port = "all") -> str:
         """See `Links.cut`."""
@@ -189,6 +199,25 @@ class DockerDeployment(Clock):
         """See `Loss.lose`."""
         return self._links.lose(sources, destinations, percent=percent)
 
+    def delay(self, sources: Collection[str], destinations: Collection[str], *, ms: float, jitter_ms: float) -> str:
+        """See `Delay.delay`."""
+        return self._links.shape(sources, destinations, Shape(ms, jitter_ms))
+
+    def limit(self, sources: Collection[str], destinations: Collection[str], *, kbit: float) -> str:
+        """See `Bandwidth.limit`."""
+        return self._links.shape(sources, destinations, Shape(kbit=kbit))
+
+    def round_trip_ms(self, source: str, destination: str, *, payload: int = 0, timeout_ms: int = 5_000) -> float:
+        """See `Probe.round_trip_ms`."""
+        address = self.nodes[destination].host, DATA_PORT
+        try:
+            if source in self._containers:
+                return self._inside.round_trip_ms(self._containers[source], address, payload, timeout_ms / 1000)
+            own = local_address(self.client_address(int(source[1:])))
+            return measure_ms(address, own, payload, timeout_ms / 1000)
+        except (OSError, Gone) as error:
+            raise Unreachable(f"{destination}: no round trip from {source}: {error}") from error
+
     def heal(self, handle: str) -> None:
         """See `Links.heal`."""
         self._links.heal(handle)
@@ -197,7 +226,29 @@ class DockerDeployment(Clock):
         """See `Links.heal_all`."""
         self._links.heal_all()
 
+    # Skew
+
+    @property
+    def _skewed(self) -> list[WrongClock]:
+        return [container.clock for container in self._containers.values() if container.clock is not None]
+
+    def skew(self, node: str, offset_ms: float) -> None:
+        """See `Skew.skew`. Raises InjectionFailed where `skew` is none of the capabilities."""
+        clock = self._containers[node].clock
+        if clock is None:
+            raise InjectionFailed("skew was not asked for when the nodes were prepared")
+        clock.set(offset_ms)
+
+    def skew_of(self, node: str) -> float:
+        """See `Skew.skew_of`."""
+        return skew.ahead_ms(self.call, node)
+
     # How it is made
+
+    def _container(self, name: str, skewed: bool) -> Container:
+        directory = self._directory / name
+        directory.mkdir(parents=True, exist_ok=True)
+        return Container(self._engine, name, directory, WrongClock(directory) if skewed else None)
 
     def _launch(self, container: Container, image: Image) -> None:
         address = self.nodes[container.name].host

@@ -22,7 +22,7 @@ from pathlib import Path
 from docker.errors import DockerException, ImageNotFound
 from requests.exceptions import RequestException
 
-from chaos.deploy import nftables, servers
+from chaos.deploy import delayer, nftables, round_trip, servers
 from chaos.deploy.docker.engine import Engine, in_words, labels, told
 from chaos.errors import ServerError
 
@@ -30,11 +30,14 @@ SERVER_REPOSITORY = "cachequake/server"
 HELPER_REPOSITORY = "cachequake/helper"
 DATA = "/data"
 """Where a node finds its configuration and keeps its data, in every image."""
-HELPER_PROGRAM = "/nftables.py"
+_PROGRAMS = map(Path, (nftables.__file__, delayer.__file__, round_trip.__file__))
+HELPER_PROGRAMS = {f"/{path.name}": path for path in _PROGRAMS}
+"""What a helper can run, by place in its image: the first from its start on, the others when asked."""
 _LIBRARY = re.compile(r"(?:=> )?(/\S+) \(0x")
 _IMPORTED = """
 import runpy, sys
-runpy.run_path(sys.argv[1])
+for program in sys.argv[1:]:
+    runpy.run_path(program)
 print(*sorted({m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)}), sep="\\n")
 """
 
@@ -64,17 +67,30 @@ def server_image(engine: Engine, named: str | None, server: str | None) -> Image
 
 
 def helper_image(engine: Engine) -> str:
-    """The image of the program that cuts links from inside a container's network; built when it is not there."""
-    python = Path(sys._base_executable)  # type: ignore[attr-defined]  # the real one, not that of a virtual environment
-    program = Path(nftables.__file__)
+    """The image of the programs that cut and slow links from inside a container's network, built unless it is there."""
+    python = _python()
     modules = subprocess.run(
-        [python, "-I", "-S", "-c", _IMPORTED, program], capture_output=True, text=True, check=True, timeout=30
+        [python, "-I", "-S", "-c", _IMPORTED, *HELPER_PROGRAMS.values()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
     ).stdout.split()
     native = [Path(module) for module in modules if module.endswith(".so")]
     landmark = Path(os.__file__)  # by which Python finds its library
     files = {str(path): path for path in (python, landmark, *map(Path, modules), *_libraries([python, *native]))}
-    entry = [str(python), "-I", "-S", HELPER_PROGRAM]
-    return _import(engine, HELPER_REPOSITORY, "links", {**files, HELPER_PROGRAM: program}, entry)
+    entry = helper_command(next(iter(HELPER_PROGRAMS)))
+    return _import(engine, HELPER_REPOSITORY, "links", {**files, **HELPER_PROGRAMS}, entry)
+
+
+def helper_command(program: str) -> list[str]:
+    """What runs one of `HELPER_PROGRAMS` in a helper."""
+    return [str(_python()), "-I", "-S", program]
+
+
+def _python() -> Path:
+    """The real one, not that of a virtual environment."""
+    return Path(sys._base_executable)  # type: ignore[attr-defined]
 
 
 def _built(engine: Engine, path: str | None, because: str) -> Image:

@@ -6,7 +6,9 @@ engine for a helper: a container of its own that shares the namespace, and alone
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import functools
 import json
 import os
 import threading
@@ -18,9 +20,13 @@ from typing import Any, Protocol
 from chaos.deploy import nftables
 from chaos.deploy.docker.containers import MEMORY, Container, Place, create
 from chaos.deploy.docker.engine import Engine, Once, told
-from chaos.deploy.docker.images import helper_image
+from chaos.deploy.docker.images import helper_command, helper_image
+from chaos.deploy.endpoints import Shape
+from chaos.deploy.holding import DelayerProcess
 from chaos.deploy.nftables import Drop
+from chaos.deploy.round_trip import measure_ms
 
+Address = tuple[str, int]
 ADMIN = "NET_ADMIN"
 _NETWORK_NAMESPACE = 0x40000000
 
@@ -50,6 +56,15 @@ class Inside(Protocol):
     def count(self, container: Container, table: str) -> int:
         """See `nftables.count`."""
 
+    def hold(self, container: Container, queue: int, shape: Shape) -> None:
+        """Let packets of this queue, which a table hands over, leave as `shape` says; see `delayer`."""
+
+    def release(self, container: Container, queue: int) -> None:
+        """Let go of what is held, and hold no more."""
+
+    def round_trip_ms(self, container: Container, address: Address, payload: int, timeout_s: float) -> float:
+        """See `chaos.deploy.round_trip.measure_ms`, of a connection from the container's network."""
+
     def close(self) -> None:
         """Give back what was taken."""
 
@@ -58,6 +73,10 @@ class FromHere:
     """For root on the engine's machine."""
 
     words = "container network, nftables from the host"
+
+    def __init__(self) -> None:
+        self._delayers: dict[str, tuple[int, DelayerProcess]] = {}
+        """By node, with the first process of the container in whose network it is."""
 
     def place(self, name: str, place: Place) -> Place:
         """See `Inside`."""
@@ -75,8 +94,30 @@ class FromHere:
         """See `Inside`."""
         return int(_within(container, lambda: nftables.count(table)))
 
+    def hold(self, container: Container, queue: int, shape: Shape) -> None:
+        """See `Inside`."""
+        pid, delayer = self._delayers.get(container.name, (0, None))
+        if delayer is None or pid != container.state.pid:
+            if delayer is not None:
+                delayer.close()
+            delayer = _within(container, DelayerProcess)
+            self._delayers[container.name] = container.state.pid, delayer
+        delayer.ask("hold", queue, *shape)
+
+    def release(self, container: Container, queue: int) -> None:
+        """See `Inside`."""
+        if container.name in self._delayers:
+            self._delayers[container.name][1].ask("release", queue)
+
+    def round_trip_ms(self, container: Container, address: Address, payload: int, timeout_s: float) -> float:
+        """See `Inside`."""
+        return float(_within(container, lambda: measure_ms(address, None, payload, timeout_s)))
+
     def close(self) -> None:
         """See `Inside`."""
+        for _, delayer in self._delayers.values():
+            delayer.close()
+        self._delayers.clear()
 
 
 def _within(container: Container, do: Any) -> Any:
@@ -138,6 +179,20 @@ class FromHelpers:
         """See `Inside`."""
         return int(self._helpers[container.name].ask(["count", table]))
 
+    def hold(self, container: Container, queue: int, shape: Shape) -> None:
+        """See `Inside`."""
+        self._helpers[container.name].delayer.ask(["hold", queue, *shape])
+
+    def release(self, container: Container, queue: int) -> None:
+        """See `Inside`."""
+        self._helpers[container.name].delayer.ask(["release", queue])
+
+    def round_trip_ms(self, container: Container, address: Address, payload: int, timeout_s: float) -> float:
+        """See `Inside`."""
+        asked = [address[0], str(address[1]), str(payload), str(timeout_s)]
+        with contextlib.closing(self._helpers[container.name].run("/round_trip.py", *asked)) as talk:
+            return float(talk.answer())
+
     def close(self) -> None:
         """See `Inside`."""
         self._engine.each(self._helpers.values(), lambda helper: helper.close())
@@ -145,24 +200,56 @@ class FromHelpers:
 
 
 class _Helper:
-    """A container that answers requests about its network namespace, one at a time."""
+    """A container that answers requests about its network namespace."""
 
     def __init__(self, engine: Engine, image: str, place: Place, run: Path, name: str) -> None:
         self._engine = engine
-        self._lock = threading.Lock()
-        self._unread = b""
         self.id = create(
             engine, image, place, run, name, {"stdin_open": True}, {"mem_limit": MEMORY, "cap_add": [ADMIN]}
         )
         with told(f"starting the container {name}"):
-            self._stream = engine.api.attach_socket(self.id, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-            self._socket = self._stream._sock  # the library gives only the reading half
+            self._talk = _Talk(engine.api.attach_socket(self.id, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}))
             engine.api.start(self.id)
+        self.ask = self._talk.ask
+
+    @functools.cached_property
+    def delayer(self) -> _Talk:
+        """The program that holds packets, started when it is first wanted."""
+        return self.run("/delayer.py")
+
+    def run(self, program: str, *arguments: str) -> _Talk:
+        """Run one of the helper's programs beside the one that it was started with. Raises ServerError."""
+        command = [*helper_command(program), *arguments]
+        with told(f"running {program} in a helper"):
+            made = self._engine.api.exec_create(self.id, command, stdin=True)
+            return _Talk(self._engine.api.exec_start(made["Id"], socket=True))
+
+    def close(self) -> None:
+        if "delayer" in self.__dict__:
+            self.delayer.close()
+        self._talk.close()
+        self._engine.remove_container(self.id)
+
+
+class _Talk:
+    """A program in a container that answers requests, one at a time, with a line each."""
+
+    def __init__(self, stream: Any) -> None:
+        """`stream` is what the docker library gives of the program's input and output."""
+        self._stream = stream
+        self._socket = stream._sock  # the library gives only the reading half
+        self._lock = threading.Lock()
+        self._unread = b""
 
     def ask(self, request: list[Any]) -> Any:
+        """Raises OSError: the program's own, and when it has ended."""
         with self._lock:
             self._socket.sendall(json.dumps(request).encode() + b"\n")
-            status, *rest = json.loads(self._line())
+            return self.answer()
+
+    def answer(self) -> Any:
+        """What the program says next. Raises OSError."""
+        status, *rest = json.loads(self._line())
         if status == "error":
             raise OSError(*rest)
         return rest[0]
@@ -191,4 +278,3 @@ class _Helper:
     def close(self) -> None:
         self._stream.close()
         self._socket.close()
-        self._engine.remove_container(self.id)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.deploy import namespace, probe, skew
 from chaos.deploy.base import Deployment
 from chaos.deploy.namespace import CHOICE
 from chaos.errors import BadInput, ServerError
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 WORK = "work"
 """Folder of the nodes' data in a run directory; removed when the run ends."""
+
+
+def _reason_against_holding() -> str | None:
+    """Why the kernel cannot have packets held; None also where that cannot be tried out beforehand."""
+    return None if namespace.available() is not None else probe.reasons_against()["held"]
 
 
 class DockerKind:
@@ -42,8 +48,16 @@ class DockerKind:
         finally:
             engine.close()
         for fault in plan.faults:
-            if missing := sorted(FAULTS[fault.kind].requires - CAPABILITIES):
-                raise BadInput(f"fault {fault.kind} needs {', '.join(missing)}, which docker cannot do")
+            missing = FAULTS[fault.kind].requires - CAPABILITIES
+            if "skew" in missing and (reason := skew.reason_against()) is not None:
+                raise BadInput(f"fault {fault.kind} cannot be done here: {reason}")
+            if (
+                FAULTS[fault.kind].requires & {"delay", "bandwidth"}
+                and (reason := _reason_against_holding()) is not None
+            ):
+                raise BadInput(f"fault {fault.kind} needs packets to be held, which this kernel cannot do: {reason}")
+            if others := sorted(missing - {"skew"}):
+                raise BadInput(f"fault {fault.kind} needs {', '.join(others)}, which docker cannot do")
 
     def prefix(self) -> list[str]:
         """Nothing: the controller and the clients run on this machine as they are."""
@@ -72,6 +86,7 @@ class DockerKind:
             run_dir / WORK,
             began_ns=time.monotonic_ns(),
             clients=plan.scenario.clients.count,
+            wanted={capability for fault in plan.faults for capability in FAULTS[fault.kind].requires},
             enter=False if os.environ.get(CHOICE) == "helper" else None,
         )
 

@@ -1,8 +1,8 @@
-"""Links cut, and packets lost, by rules in the nodes' own network namespaces.
+"""Links cut or slowed, and packets lost, by rules in the nodes' own network namespaces.
 
-What a node should get is dropped where it arrives, in the receiver's namespace: the sender notices nothing, as with a
-real cut. What a node sends to a client is dropped where it leaves, since the client lives on a machine whose rules
-are not ours to change.
+What a node should get is dropped, or held (see `chaos.deploy.delayer`), where it arrives, in the receiver's namespace:
+the sender notices nothing, as with a real cut. What a node sends to a client is dropped where it leaves, since the
+client lives on a machine whose rules are not ours to change.
 
 A node that is started anew may have a new namespace without rules; those that hold are made there at once, a few
 milliseconds after its process began. A two-way cut has no gap in that moment: its other half stands elsewhere.
@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from chaos.deploy.docker.containers import Container
 from chaos.deploy.docker.engine import Engine
 from chaos.deploy.docker.inside import Gone, Inside
-from chaos.deploy.endpoints import Endpoint, links
+from chaos.deploy.endpoints import Endpoint, Shape, links
 from chaos.deploy.nftables import Drop
 from nemeses.system import InjectionFailed, Port
 
@@ -26,7 +26,10 @@ Drops = dict[str, list[Drop]]
 
 
 class ContainerLinks:
-    """Implements `nemeses.system.Links` and `nemeses.system.Loss`. Each cut or loss is a table in every namespace."""
+    """Implements `nemeses.system.Links` and `nemeses.system.Loss`, and slows links.
+
+    Each cut, loss or slowing is a table in every namespace.
+    """
 
     def __init__(
         self, engine: Engine, known: Mapping[str, Endpoint], containers: Mapping[str, Container], inside: Inside
@@ -37,6 +40,8 @@ class ContainerLinks:
         self._containers = containers
         self._inside = inside
         self._cuts: dict[str, Drops] = {}
+        self._slow: dict[str, tuple[int, Shape]] = {}
+        """By handle of those that hold packets and drop none: the queue, and how they leave it."""
         self._made = 0
         self._lock = threading.RLock()
 
@@ -50,11 +55,16 @@ class ContainerLinks:
             raise InjectionFailed(f"{percent} % is no share of packets that can be lost")
         return self._hold(sources, destinations, "all", percent)
 
+    def shape(self, sources: Collection[str], destinations: Collection[str], shape: Shape) -> str:
+        """See `chaos.deploy.endpoints.Shaper`: packets are held where they would be dropped."""
+        return self._hold(sources, destinations, "all", 100, shape)
+
     def heal(self, handle: str) -> None:
         """See `Links.heal`."""
         with self._lock:
             drops = self._cuts.pop(handle, {})
             self._engine.each(drops, lambda node: self._open(node, handle))
+            self._slow.pop(handle, None)
 
     def heal_all(self) -> None:
         """See `Links.heal_all`."""
@@ -68,11 +78,21 @@ class ContainerLinks:
                 if node in drops:
                     self._drop(node, handle, drops[node])
 
-    def _hold(self, sources: Collection[str], destinations: Collection[str], port: Port, percent: float) -> str:
+    def _hold(
+        self,
+        sources: Collection[str],
+        destinations: Collection[str],
+        port: Port,
+        percent: float,
+        shape: Shape | None = None,
+    ) -> str:
         drops = drops_for(links(sources, destinations, self._known), self._known, port, percent)
         with self._lock:
             self._made += 1
             handle = f"cachequake-{self._made}"
+            if shape is not None:
+                self._slow[handle] = self._made, shape
+                drops = {node: [drop._replace(queue=self._made) for drop in rules] for node, rules in drops.items()}
             self._cuts[handle] = drops
             try:
                 self._engine.each(drops, lambda node: self._drop(node, handle, drops[node]))
@@ -84,6 +104,8 @@ class ContainerLinks:
     def _drop(self, node: str, handle: str, drops: list[Drop]) -> None:
         container = self._containers[node]
         try:
+            if handle in self._slow:
+                self._inside.hold(container, *self._slow[handle])
             with contextlib.suppress(FileExistsError):  # the namespace outlived the node
                 self._inside.add(container, handle, drops)
             listed = self._inside.count(container, handle)
@@ -97,6 +119,8 @@ class ContainerLinks:
     def _open(self, node: str, handle: str) -> None:
         try:
             self._inside.delete(self._containers[node], handle)
+            if handle in self._slow:
+                self._inside.release(self._containers[node], self._slow[handle][0])
         except (Gone, FileNotFoundError):
             return  # it went with the namespace, or was never made
         except OSError as error:
