@@ -101,7 +101,7 @@ class _Table:
         writes, written = _writes(operations)
         reads, returned = _reads(operations, operations.key[writes])
         code = codes_of(written + returned, None)
-        named = packed(operations.key[np.concatenate((writes, reads))].astype(np.int64) + 1, code)
+        named = packed(_objects(operations, np.concatenate((writes, reads))), code)
         pair, wanted = np.split(named, [len(writes)])
         _, first, count = np.unique(pair, return_index=True, return_counts=True)
         self.repeated = np.unique(operations.key[writes[first[count > 1]]])
@@ -245,6 +245,13 @@ def _older_answers(table: _Table, writes: Numbers, reads: Numbers) -> Iterator[t
     yield from zip(writes[older].tolist(), reads[found[older]].tolist(), strict=True)
 
 
+def _objects(operations: Operations, rows: Numbers) -> Numbers:
+    """A number for each register and group; where they have the same key, or none, they are different objects."""
+    grouped = np.isin(operations.f[rows], [operations.code(f) for f in ("mset", "mget")])
+    numbers: Numbers = operations.key[rows].astype(np.int64) + 1 + grouped * (len(operations.keys) + 1)
+    return numbers
+
+
 def _writes(operations: Operations) -> tuple[Numbers, list[Any]]:
     """Rows and values of every write to a register, and of every `mset` of a whole group, by that of its first key."""
     plain, compared = _registers(operations, operations.rows("write")), operations.rows("cas")
@@ -275,20 +282,19 @@ def _values(operations: Operations, rows: Numbers) -> Iterator[Any]:
 
 
 def _of_groups(operations: Operations, f: str) -> tuple[Numbers, list[Any]]:
-    """Operations on groups with the key that stands for the group and its value (None if absent), if they touch it."""
+    """Operations on groups that touch the key that stands for the group, with its value (None if absent)."""
     crossing = {row for row, detail in operations.details.items() if detail.get("via") in ("cross-slot", "undeclared")}
     stands: dict[int, str] = {}
     for row, code in _named(operations, "mset"):
         if code not in stands and row not in crossing and operations.value[row]:
             stands[code] = min(operations.value[row])
-    rows: list[int] = []
-    values: list[Any] = []
-    for row, code in _named(operations, f):
-        value, key = operations.value[row], stands.get(code)
-        if key is not None and row not in crossing and value and key in value:
-            rows.append(row)
-            values.append(None if value[key] is None else (key, value[key]))
-    return np.array(rows, np.int64), values
+    touching = [
+        (row, code)
+        for row, code in _named(operations, f)
+        if row not in crossing and stands.get(code) in (operations.value[row] or ())
+    ]
+    values = [operations.value[row][stands[code]] for row, code in touching]
+    return np.array([row for row, _ in touching], np.int64), values
 
 
 def _named(operations: Operations, f: str) -> Iterator[tuple[int, int]]:
