@@ -32,6 +32,7 @@ def test_nothing_is_found_where_nothing_is_wrong(fault: str, seed: int) -> None:
     assert not cluster.lost
     assert {name: found.anomalies for name, found in findings.items() if found.counts} == {}
     assert {found.verdict for found in findings.values()} == {Verdict.VALID}
+    assert findings.pop("expiry").metrics["checked"] == 0, "keys of this cluster have no time to live"
     assert all(found.metrics["checked"] > 20 for found in findings.values())
     assert not findings["durability"].metrics["unknown"]
 
