@@ -94,6 +94,7 @@ def test_a_call_without_an_answer_is_never_sent_twice(listener):
 def test_a_connection_that_was_closed_while_idle_is_opened_again(listener):
     control = Control(lambda _: listener.getsockname())
     told = []
+    closed = threading.Event()
 
     def serve():
         for reply in (b"+ONE\r\n", b"-ERR two\r\n"):
@@ -101,10 +102,12 @@ def test_a_connection_that_was_closed_while_idle_is_opened_again(listener):
             with connection:
                 told.append(connection.recv(100))
                 connection.sendall(reply)
+            closed.set()
 
     thread = threading.Thread(target=serve)
     thread.start()
     assert control.call("n1", "PING") == b"ONE"
+    assert closed.wait(10), "idle means: the node closed it before it is used again"
     with pytest.raises(ReplyError, match="ERR two"):
         control.call("n1", "PING")
     thread.join()
