@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from chaos.deploy import namespace, probe, servers, skew
 from chaos.deploy.base import Deployment
 from chaos.deploy.local import CAPABILITIES, LocalDeployment
-from chaos.deploy.processes import kill_left
+from chaos.deploy.processes import remove_left
 from chaos.errors import BadInput, ServerError
 from nemeses import FAULTS
 
@@ -76,16 +75,7 @@ class LocalKind:
 
     def clean(self, run_dir: Path) -> list[str]:
         """Kill the servers that are left of a run, and remove their data; logs that nobody collected are kept."""
-        work = run_dir / WORK
-        if not work.exists():
-            return []
-        killed = [f"{run_dir.name}: ended process {pid}" for pid in kill_left(work)]
-        for log in work.glob("*/server.log"):
-            kept = run_dir / "logs" / f"{log.parent.name}.log"
-            if not kept.exists():
-                shutil.copyfile(log, kept)
-        shutil.rmtree(work)
-        return [*killed, f"{run_dir.name}: removed the data of its nodes"]
+        return remove_left(run_dir, run_dir / WORK)
 
     def clean_shared(self) -> list[str]:
         """Nothing is shared."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,6 +146,19 @@ class Process:
             return all(_state(task) != "T" for task in Path(f"/proc/{self._process.pid}/task").iterdir())
         except OSError:
             return True
+
+
+def remove_left(run_dir: Path, work: Path) -> list[str]:
+    """Kill what is left of a run and remove its work directory, but keep logs; says what was done."""
+    if not work.exists():
+        return []
+    killed = [f"{run_dir.name}: ended process {pid}" for pid in kill_left(work)]
+    for log in work.glob("*/server.log"):
+        kept = run_dir / "logs" / f"{log.parent.name}.log"
+        if not kept.exists():
+            shutil.copyfile(log, kept)
+    shutil.rmtree(work)
+    return [*killed, f"{run_dir.name}: removed the data of its nodes"]
 
 
 def kill_left(directory: Path) -> list[int]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from leftovers import processes_of
 
 from chaos.campaign import run_campaign
 from chaos.deploy import servers
@@ -35,19 +36,6 @@ pytestmark = [
 
 def run(name, out, seed=7, **overrides):
     return run_scenario(load_scenario(name, {"deploy": "virtual", **overrides}), seed=seed, out=out)
-
-
-def left_of(run_dir):
-    """Processes whose working directory or command line lies in a run's directory."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().decode(errors="replace") + os.readlink(entry / "cwd")
-        except OSError:
-            continue
-        if str(run_dir) in words:
-            found.append(int(entry.name))
-    return found
 
 
 @contextmanager
@@ -136,7 +124,7 @@ def test_without_faults_nothing_is_found_and_nothing_is_left(tmp_path):
     assert done.result.claims_verdict == "hold", done.result.claims
     for checker in ("durability", "linearizability", "multikey", "sessions", "slots", "staleness", "transactions"):
         assert done.result.findings[checker].metrics["checked"] > 0, checker
-    assert not left_of(done.run_dir)
+    assert not processes_of(done.run_dir)
     assert not (done.run_dir / "work").exists()
 
 

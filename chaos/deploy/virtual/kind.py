@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaos.deploy import servers
 from chaos.deploy.base import Deployment
-from chaos.deploy.processes import kill_left
+from chaos.deploy.processes import remove_left
 from chaos.deploy.virtual import compiler
 from chaos.errors import BadInput, ServerError
 from nemeses import FAULTS
@@ -75,16 +74,7 @@ class VirtualKind:
 
     def clean(self, run_dir: Path) -> list[str]:
         """Kill servers that are left of a run (they end with its controller), and remove their data; logs are kept."""
-        work = run_dir / WORK
-        if not work.exists():
-            return []
-        killed = [f"{run_dir.name}: ended process {pid}" for pid in kill_left(work)]
-        for log in work.glob("*/server.log"):
-            kept = run_dir / "logs" / f"{log.parent.name}.log"
-            if not kept.exists():
-                shutil.copyfile(log, kept)
-        shutil.rmtree(work)
-        return [*killed, f"{run_dir.name}: removed the data of its nodes"]
+        return remove_left(run_dir, run_dir / WORK)
 
     def clean_shared(self) -> list[str]:
         """Nothing is shared; the compiled shim is a cache and stays."""
