@@ -130,14 +130,14 @@ def test_without_faults_nothing_is_found_and_nothing_is_left(tmp_path):
 
 def test_servers_end_with_a_controller_that_is_killed():
     program = (
-        "import os, sys; sys.path[:0] = [sys.argv[1], sys.argv[2]]\n"
+        "import os, sys; sys.path[:0] = sys.argv[1:]\n"
         "from test_virtual import nodes\n"
         "with nodes(2) as system:\n"
         "    print(*(process.pid for process in system._processes.values()), flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"
     )
-    support = Path(__file__).parent
-    child = subprocess.run([sys.executable, "-c", program, ROOT, support], capture_output=True, text=True, check=False)
+    places = [ROOT, ROOT / "tests" / "integration", ROOT / "tests" / "support"]
+    child = subprocess.run([sys.executable, "-c", program, *places], capture_output=True, text=True, check=False)
     pids = [int(word) for word in child.stdout.split()]
     assert len(pids) == 2, child.stderr
     for pid in pids:
