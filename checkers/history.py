@@ -187,12 +187,19 @@ def from_events(events: Iterable[Event], header: dict[str, Any] | None = None, w
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Spare the garbage collector from walking over a million values again and again: none of them is garbage."""
+    """Spare the garbage collector from walking over a million values again and again: none of them is garbage.
+
+    Afterwards they count as old, which freezing and thawing does at once; else the collector would walk over all of
+    them the next time it looks for young garbage.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if not gc.get_freeze_count():  # what the caller has frozen stays so
+            gc.freeze()
+            gc.unfreeze()
         if enabled:
             gc.enable()
 

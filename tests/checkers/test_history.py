@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 from pathlib import Path
@@ -143,3 +144,9 @@ def test_empty_histories_are_histories(tmp_path: Path) -> None:
     assert history.groups == {}
     assert len(from_events([]).operations) == 0
     assert from_events([Event("invoke", "read", 3)]).operations.end.tolist() == [NEVER]
+
+
+def test_what_was_read_is_no_young_garbage_to_look_through(tmp_path: Path) -> None:
+    path = saved(tmp_path / "h.jsonl", line(0, "invoke", "add", value=[1]), line(0, "ok", "add", value=[1]))
+    value = load(path).operations.value[0]
+    assert any(known is value for known in gc.get_objects(generation=2))
