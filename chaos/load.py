@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import msgspec
 
-from chaos.deploy.base import Deployment
+from chaos.deploy.base import Deployment, Publishes
 from chaos.errors import RunFailed
 from chaos.job import Job, Share
 from chaos.plan import Plan
@@ -33,6 +33,7 @@ GRACE_S = 15.0
 def job_of(plan: Plan, part: Path, streams: dict[int, int], deployment: Deployment, topology: Topology) -> Job:
     """What the clients of one process have to know: `streams` has them with their seeds, `part` is their history."""
     scenario = plan.scenario
+    elsewhere = deployment.published if isinstance(deployment, Publishes) else {}
     return Job(
         part=str(part),
         streams=streams,
@@ -43,7 +44,8 @@ def job_of(plan: Plan, part: Path, streams: dict[int, int], deployment: Deployme
         timeout_ms=scenario.clients.timeout_ms,
         rate=scenario.clients.rate,
         duration_ms=scenario.duration_ms,
-        nodes={name: (node.host, node.port) for name, node in deployment.nodes.items()},
+        nodes={name: elsewhere.get(name, (node.host, node.port)) for name, node in deployment.nodes.items()},
+        aliases={f"{node.host}:{node.port}": name for name, node in deployment.nodes.items() if name in elsewhere},
         sources={client: deployment.client_address(client) for client in streams},
         slots=topology.initial_map(),
         replicas=topology.replicas_of,

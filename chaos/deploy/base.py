@@ -82,6 +82,14 @@ class OwnsTime(Protocol):
         """The clients, ready to go."""
 
 
+@runtime_checkable
+class Publishes(Protocol):
+    """A deployment whose nodes may know themselves and each other by addresses that clients cannot reach."""
+
+    published: Mapping[str, tuple[str, int]]
+    """Host and port where clients reach a node instead, by its name; complete after `start_all`."""
+
+
 class Kind(Protocol):
     """A kind of deployment, as the scenario names it (`deploy: local`)."""
 

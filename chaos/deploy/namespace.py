@@ -22,8 +22,8 @@ KINDS: Mapping[str, Sequence[str]] = {
 OUTER = "CACHEQUAKE_OUTER_NETWORK"
 """Set for a process in namespaces of its own: the network namespace that it came from."""
 CHOICE = "CACHEQUAKE_ISOLATION"
-"""Set it to `proxy` to do without namespaces although they are possible, or to `helper` to have links of containers cut
-as if without root."""
+"""Set it to `proxy` to do without namespaces although they are possible. For containers set it to `helper` to have
+links cut as if without root, or to `published` to reach nodes by published ports although they have addresses."""
 
 
 @functools.cache

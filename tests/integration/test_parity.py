@@ -7,6 +7,8 @@ on both deployments goes on at the same time.
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import product
 
 import pytest
 from clusters import client, cluster, nodes
@@ -26,8 +28,14 @@ from nemeses.view import View
 pytestmark = [pytest.mark.server, pytest.mark.docker]
 
 DEPLOYMENTS = ["local", "docker"]
-CLUSTERS = {"local": cluster, "docker": container_cluster}
-NODES = {"local": nodes, "docker": container_nodes}
+PUBLISHED = "docker by published ports"
+"""As where the addresses of containers cannot be reached."""
+CLUSTERS = {
+    "local": cluster,
+    "docker": container_cluster,
+    PUBLISHED: partial(container_cluster, published=True),
+}
+NODES = {"local": nodes, "docker": container_nodes, PUBLISHED: partial(container_nodes, published=True)}
 BRIEFLY_MS = 300
 
 
@@ -156,16 +164,14 @@ def _reached(control, deployment):
     return found
 
 
-@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+OF_NODES = [processes_end_and_come_back, processes_stop_and_go_on, links_are_cut_one_way_and_by_port_and_lossy]
+OF_CLIENTS = [links_are_cut_between_nodes_and_clients, links_become_slow_and_clocks_wrong]
+"""They need links of single clients."""
+
+
 @pytest.mark.parametrize(
-    "capability",
-    [
-        processes_end_and_come_back,
-        processes_stop_and_go_on,
-        links_are_cut_between_nodes_and_clients,
-        links_are_cut_one_way_and_by_port_and_lossy,
-        links_become_slow_and_clocks_wrong,
-    ],
+    ("capability", "deployment"),
+    [*product([*OF_NODES, *OF_CLIENTS], DEPLOYMENTS), *((capability, PUBLISHED) for capability in OF_NODES)],
 )
 def test_capability(capability, deployment):
     if deployment == "local":

@@ -50,6 +50,7 @@ def container_nodes(
     count: int,
     config: dict[str, Any] | None = None,
     enter: bool | None = None,
+    published: bool | None = None,
     wanted: Collection[str] = (),
 ) -> Iterator[DockerDeployment]:
     """Started nodes that do not know each other."""
@@ -66,6 +67,7 @@ def container_nodes(
             began_ns=time.monotonic_ns(),
             clients=CLIENTS,
             enter=enter,
+            published=published,
             wanted=wanted,
         )
         with deployment:
@@ -79,10 +81,11 @@ def container_cluster(
     replicas: int = 1,
     config: dict[str, Any] | None = None,
     enter: bool | None = None,
+    published: bool | None = None,
     wanted: Collection[str] = (),
 ) -> Iterator[tuple[DockerDeployment, ClusterTopology]]:
     """A formed cluster of nodes."""
     topology = ClusterTopology(primaries, replicas)
-    with container_nodes(len(topology.names), config, enter, wanted) as deployment:
+    with container_nodes(len(topology.names), config, enter, published, wanted) as deployment:
         topology.form(deployment)
         yield deployment, topology

@@ -15,14 +15,18 @@ from requests.exceptions import ConnectionError as NoAnswer
 from requests.exceptions import ReadTimeout
 
 from chaos.deploy import skew
+from chaos.deploy.addresses import DATA_PORT
 from chaos.deploy.docker.engine import Engine, in_words, labels, told
 from chaos.deploy.docker.images import DATA
 from chaos.deploy.skew import WrongClock
+from chaos.errors import ServerError
 from nemeses.system import SystemFault, Unreachable, WaitTimeout
 
 MEMORY = "512m"
 PROCESSES = 256
 NOBODY = 65534
+LOOPBACK = "127.0.0.1"
+"""Where ports are published, and only there."""
 CONFIGURATION = f"{DATA}/server.conf"
 _LIBRARY = "/cachequake-skew.so"
 """Where the library that sets a clock wrong is mounted."""
@@ -37,6 +41,14 @@ class Place:
     mode: str
     """Name of the network, or `container:ID`."""
     address: str | None = None
+    ports: str | None = None
+    """A second network, from which the port for data is published on the engine's loopback."""
+
+    @property
+    def holder(self) -> str | None:
+        """Id of the container whose network it is, where that is another one."""
+        kind, colon, holder = self.mode.partition(":")
+        return holder if colon and kind == "container" else None
 
 
 @dataclass(frozen=True)
@@ -178,7 +190,10 @@ def create(
     `create_container` and `create_host_config`.
     """
     api = engine.api
-    options = dict(options)
+    options, host = dict(options), dict(host)
+    if place.ports is not None:
+        options["ports"] = [DATA_PORT]
+        host["port_bindings"] = {DATA_PORT: (LOOPBACK, None)}
     if place.address is not None:
         endpoint = api.create_endpoint_config(ipv4_address=place.address)
         options["networking_config"] = api.create_networking_config({place.mode: endpoint})
@@ -199,7 +214,18 @@ def create(
             ),
             **options,
         )
+        if place.ports is not None:
+            api.connect_container_to_network(created["Id"], place.ports)
     return str(created["Id"])
+
+
+def published_port(engine: Engine, container: str) -> int:
+    """The port of the engine's loopback at which a container's port for data is published. Raises ServerError."""
+    with told(f"looking for the port that container {container} is reached at"):
+        ports = engine.api.inspect_container(container)["NetworkSettings"]["Ports"]
+    for binding in ports.get(f"{DATA_PORT}/tcp") or ():
+        return int(binding["HostPort"])
+    raise ServerError(f"the engine has not published the port of container {container}, so nothing reaches it")
 
 
 def _frozen(pid: int) -> bool | None:

@@ -1,7 +1,8 @@
 """The deployment `docker`: each node a container of an untouched image, on an internal network of the run's own.
 
 Faults on links are made in the containers' network namespaces from outside, so any image can be tested. Clients and
-the controller run on this machine, and reach the nodes through the bridge.
+the controller run on this machine, and reach the nodes through the bridge, or by published ports where the bridge is
+not on this machine; see `network`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from chaos.deploy.addresses import BUS_PORT, DATA_PORT
 from chaos.deploy.clock import Clock
 from chaos.deploy.control import Control
 from chaos.deploy.directives import DEFAULTS, collect, configuration, last_words, refuse_ours, remove_data
-from chaos.deploy.docker.containers import CONFIGURATION, Container, Place
+from chaos.deploy.docker.containers import CONFIGURATION, LOOPBACK, Container, published_port
 from chaos.deploy.docker.engine import Engine
 from chaos.deploy.docker.images import DATA, Image
 from chaos.deploy.docker.inside import FromHelpers, FromHere, Gone, Inside
@@ -54,19 +55,23 @@ class DockerDeployment(Clock):
         began_ns: int,
         clients: int,
         enter: bool | None = None,
+        published: bool | None = None,
         wanted: Collection[str] = (),
     ) -> None:
         """Prepare; nothing is made on the engine yet but the network.
 
         `image` is called at the start, for it may take a while. `run` is the directory that what is made is labelled
-        with, and `directory` is for the nodes' data and logs. `enter` says whether links are cut from this machine;
-        it is found out unless given. Clocks can be set wrong when `wanted` has `skew`. `config`, `began_ns` and
+        with, and `directory` is for the nodes' data and logs. `enter` says whether links are cut from this machine, and
+        `published` whether nodes are reached by published ports; both are found out unless given. Clocks can be set
+        wrong when `wanted` has `skew`. `config`, `began_ns` and
         `clients` are as for `LocalDeployment`. Raises ServerError.
         """
         super().__init__(began_ns)
         refuse_ours(config, "docker")
         self.notes: Sequence[str] = ()
         self.server = "unknown"
+        self.published: dict[str, tuple[str, int]] = {}
+        """See `chaos.deploy.base.Publishes`; empty where addresses can be reached."""
         self._engine = engine
         self._find_image = image
         self._run = run
@@ -75,7 +80,7 @@ class DockerDeployment(Clock):
         self._numbers = {f"n{number}": number for number in range(1, count + 1)}
         with contextlib.ExitStack() as ends:
             ends.callback(engine.close)
-            self._network: Network = open_network(engine, run, count, clients, own_addresses=enter)
+            self._network: Network = open_network(engine, run, count, clients, enter, published)
             ends.callback(self._network.close)
             addresses = self._network.addresses
             own = {name: addresses.node(number) for name, number in self._numbers.items()}
@@ -87,7 +92,7 @@ class DockerDeployment(Clock):
             self._inside: Inside = FromHere() if addresses.own else FromHelpers(engine, run, self._network.name)
             ends.callback(self._inside.close)
             self._links = ContainerLinks(engine, addresses.endpoints(self._numbers), self._containers, self._inside)
-            self._control = Control(lambda node: (own[node], DATA_PORT))
+            self._control = Control(self._reached_at)
             ends.callback(self._control.close)
             self._ends = ends.pop_all()
 
@@ -124,8 +129,13 @@ class DockerDeployment(Clock):
 
     @property
     def isolation(self) -> str:
-        """How links are cut."""
-        return self._inside.words
+        """How links are cut, and how nodes are reached where that is not by their addresses."""
+        return f"{self._inside.words}; nodes reached by published ports" if self.publishes else self._inside.words
+
+    @property
+    def publishes(self) -> bool:
+        """Whether nodes are reached by published ports; then there are no links of clients that could be cut."""
+        return self._network.addresses.published
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -133,7 +143,7 @@ class DockerDeployment(Clock):
         return CAPABILITIES | {"skew"} if self._skewed else CAPABILITIES
 
     def call(self, node: str, *arguments: str | bytes | int, timeout_ms: int = 1_000) -> Any:
-        """See `System.call`. Goes straight to the node from the bridge's own address."""
+        """See `System.call`. Goes to the node from the bridge's own address, or by its published port."""
         return self._control.call(node, *arguments, timeout_ms=timeout_ms)
 
     def client_address(self, client: int) -> str:
@@ -209,12 +219,12 @@ class DockerDeployment(Clock):
 
     def round_trip_ms(self, source: str, destination: str, *, payload: int = 0, timeout_ms: int = 5_000) -> float:
         """See `Probe.round_trip_ms`."""
-        address = self.nodes[destination].host, DATA_PORT
         try:
             if source in self._containers:
+                address = self.nodes[destination].host, DATA_PORT
                 return self._inside.round_trip_ms(self._containers[source], address, payload, timeout_ms / 1000)
             own = local_address(self.client_address(int(source[1:])))
-            return measure_ms(address, own, payload, timeout_ms / 1000)
+            return measure_ms(self._reached_at(destination), own, payload, timeout_ms / 1000)
         except (OSError, Gone) as error:
             raise Unreachable(f"{destination}: no round trip from {source}: {error}") from error
 
@@ -252,12 +262,19 @@ class DockerDeployment(Clock):
 
     def _launch(self, container: Container, image: Image) -> None:
         address = self.nodes[container.name].host
-        ours = {"port": str(DATA_PORT), "bind": address, "dir": DATA, "cluster-announce-ip": address}
+        bound = "0.0.0.0" if self.publishes else address
+        ours = {"port": str(DATA_PORT), "bind": bound, "dir": DATA, "cluster-announce-ip": address}
         file = container.directory / Path(CONFIGURATION).name
         file.write_text(configuration({**self._config, **ours}))
-        place = self._inside.place(container.name, Place(self._network.name, address))
+        place = self._inside.place(container.name, self._network.place(address))
+        if self.publishes and place.holder is not None:
+            self.published[container.name] = LOOPBACK, published_port(self._engine, place.holder)
         container.create(image.name, image.command, place, self._run, self._network.name)
         container.start()
+
+    def _reached_at(self, node: str) -> tuple[str, int]:
+        """Where this machine reaches a node."""
+        return self.published.get(node) or (self.nodes[node].host, DATA_PORT)
 
     def _end(self, container: Container) -> None:
         container.save_log()

@@ -15,6 +15,7 @@ from chaos.deploy.base import Deployment
 from chaos.deploy.namespace import CHOICE
 from chaos.errors import BadInput, ServerError
 from nemeses import FAULTS
+from nemeses.fault import PlannedFault
 
 if TYPE_CHECKING:
     from chaos.plan import Plan
@@ -26,6 +27,11 @@ WORK = "work"
 def _reason_against_holding() -> str | None:
     """Why the kernel cannot have packets held; None also where that cannot be tried out beforehand."""
     return None if namespace.available() is not None else probe.reasons_against()["held"]
+
+
+def _concerns_clients(fault: PlannedFault) -> bool:
+    """Whether it cuts or slows links of clients; without these options it concerns nodes only."""
+    return bool(fault.options.get("with_clients")) or fault.options.get("between", "nodes") != "nodes"
 
 
 class DockerKind:
@@ -77,7 +83,8 @@ class DockerKind:
         engine = Engine()
         remove_orphans(engine)
         cluster = plan.scenario.cluster
-        return DockerDeployment(
+        chosen = os.environ.get(CHOICE)
+        deployment = DockerDeployment(
             engine,
             partial(server_image, engine, image, server),
             cluster.primaries * (1 + cluster.replicas),
@@ -87,8 +94,17 @@ class DockerKind:
             began_ns=time.monotonic_ns(),
             clients=plan.scenario.clients.count,
             wanted={capability for fault in plan.faults for capability in FAULTS[fault.kind].requires},
-            enter=False if os.environ.get(CHOICE) == "helper" else None,
+            enter=False if chosen == "helper" else None,
+            published=True if chosen == "published" else None,
         )
+        if deployment.publishes and (concerned := sorted({f.kind for f in plan.faults if _concerns_clients(f)})):
+            deployment.stop_all()
+            raise BadInput(
+                f"fault {concerned[0]} concerns links between single clients and nodes, which cannot be told apart "
+                "here: clients reach the containers by published ports, behind which they all have the address of the "
+                "engine; leave with_clients out, or say between: nodes"
+            )
+        return deployment
 
     def clean(self, run_dir: Path) -> list[str]:
         """Remove the containers, the network and the data that are left of a run."""

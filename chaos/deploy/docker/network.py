@@ -3,6 +3,10 @@
 Where we are root on the engine's machine every client gets an address of its own on the bridge, and a route to
 nowhere lies below the bridge's: what is sent to a node after the network is gone fails at once, instead of leaving by
 the default route. Elsewhere all clients share the bridge's own address, and are told apart by ranges of ports.
+
+Where the bridge is not on this machine (Docker Desktop keeps it in a virtual machine) nobody here reaches an address on
+it. A second bridge, on which containers do not reach each other, then carries ports published on the engine's loopback:
+on an internal network publishing is silently ignored. Nodes still find each other on the first one only.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,8 @@ from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
 
 from chaos.deploy.addresses import BUS_PORT, DATA_PORT
-from chaos.deploy.docker.engine import Engine, in_words, labels
+from chaos.deploy.docker.containers import LOOPBACK, Place
+from chaos.deploy.docker.engine import Engine, in_words, labels, told
 from chaos.deploy.endpoints import Endpoint
 from chaos.errors import ServerError
 
@@ -47,6 +52,9 @@ class Addresses:
     clients: int
     own: bool
     """Whether every client has an address of its own."""
+    published: bool = False
+    """Whether nobody on this machine reaches an address of the subnet: clients then speak from the loopback, and nodes
+    cannot tell them apart."""
 
     @property
     def gateway(self) -> str:
@@ -59,6 +67,8 @@ class Addresses:
 
     def client(self, number: int) -> str:
         """What client `number` (from 0) binds: its address, or the shared one with the ports that are its own."""
+        if self.published:
+            return LOOPBACK
         if self.own:
             return str(self.subnet[_FIRST_CLIENT + number])
         first, last = self.ports(number)
@@ -71,6 +81,8 @@ class Addresses:
 
     def is_client(self, address: str, port: int) -> bool:
         """Whether a client speaks from there, and nobody else."""
+        if self.published:
+            return False
         if not self.own:
             return address == self.gateway and self.ports(0)[0] <= port <= self.ports(self.clients - 1)[1]
         try:
@@ -80,8 +92,10 @@ class Addresses:
         return _FIRST_CLIENT <= place < _FIRST_CLIENT + self.clients
 
     def endpoints(self, numbers: Mapping[str, int]) -> dict[str, Endpoint]:
-        """Every end of a link, by name."""
+        """Every end of a link, by name; clients are none where nodes cannot tell them apart."""
         nodes = {name: Endpoint(self.node(number), DATA_PORT, BUS_PORT) for name, number in numbers.items()}
+        if self.published:
+            return nodes
         return nodes | {f"c{client}": self._end(client) for client in range(self.clients)}
 
     def _end(self, client: int) -> Endpoint:
@@ -97,19 +111,34 @@ class Network:
     name: str
     id: str
     addresses: Addresses
+    ports: str | None = None
+    """Name of the second one, which carries published ports."""
     _ends: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
+
+    def place(self, address: str) -> Place:
+        """On it, at this address."""
+        return Place(self.name, address, self.ports)
 
     def close(self) -> None:
         """Remove it. Everything on it must be gone."""
         self._ends.close()
 
 
-def open_network(engine: Engine, run: Path, nodes: int, clients: int, own_addresses: bool | None = None) -> Network:
+def open_network(
+    engine: Engine,
+    run: Path,
+    nodes: int,
+    clients: int,
+    own_addresses: bool | None = None,
+    published: bool | None = None,
+) -> Network:
     """Make the network of a run on a subnet that nobody uses. Raises ServerError, which says why there is none.
 
-    Clients get addresses of their own where they can, or as `own_addresses` says.
+    Clients get addresses of their own where they can, or as `own_addresses` says. Ports are published where addresses
+    cannot be reached, or as `published` says.
     """
     root = os.geteuid() == 0 and engine.is_here if own_addresses is None else own_addresses
+    root = root and not published
     room = SUBNETS[0].num_addresses - _FIRST_CLIENT - 1 if root else len(CLIENT_PORTS) // _PORTS_EACH
     if nodes > MOST_NODES or clients > room:
         raise ServerError(f"a network on Docker has room for {MOST_NODES} nodes and {room} clients")
@@ -126,9 +155,13 @@ def open_network(engine: Engine, run: Path, nodes: int, clients: int, own_addres
                 refused = in_words(error)
                 continue
             ends.callback(engine.remove_network, id_)
+            if published or (published is None and not _is_here(addresses.gateway)):
+                ports = _create_publishing(engine, run, f"{name}-ports")
+                ends.callback(engine.remove_network, ports)
+                return Network(name, id_, replace(addresses, own=False, published=True), ports, ends.pop_all())
             if root:
                 _give_addresses(bridge(run), addresses)
-            return Network(name, id_, addresses, ends.pop_all())
+            return Network(name, id_, addresses, None, ends.pop_all())
     raise ServerError(f"no subnet is free for the network of this run: {refused}; remove some with `docker network rm`")
 
 
@@ -183,6 +216,37 @@ def _create(engine: Engine, run: Path, name: str, addresses: Addresses) -> str:
         labels=labels(run),
         options={"com.docker.network.bridge.name": bridge(run)},
     )
+    return str(created["Id"])
+
+
+def _is_here(gateway: str) -> bool:
+    """Whether the bridge is an interface of this machine: then its address is ours to speak from."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
+        try:
+            trial.bind((gateway, 0))
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                return False
+            raise ServerError(f"the address {gateway} of the run's network cannot be tried out: {error}") from error
+    return True
+
+
+def _create_publishing(engine: Engine, run: Path, name: str) -> str:
+    """A bridge that ports can be published from, on a subnet of the engine's choice. Raises ServerError.
+
+    No container reaches another one over it, and what one sends elsewhere keeps its address, so that no answer returns.
+    """
+    with told(f"making the network {name}"):
+        created = engine.api.create_network(
+            name,
+            driver="bridge",
+            check_duplicate=True,
+            labels=labels(run),
+            options={
+                "com.docker.network.bridge.enable_icc": "false",
+                "com.docker.network.bridge.enable_ip_masquerade": "false",
+            },
+        )
     return str(created["Id"])
 
 
