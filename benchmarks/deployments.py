@@ -29,11 +29,12 @@ sys.path.insert(0, str(ROOT))
 from chaos.deploy import namespace, servers  # noqa: E402
 from chaos.deploy.local import LocalDeployment  # noqa: E402
 from chaos.store import locked  # noqa: E402
+from chaos.topologies import ClusterSpec  # noqa: E402
 from chaos.topologies.cluster import ClusterTopology  # noqa: E402
 from nemeses.view import View  # noqa: E402
 
 NODES = 6
-CONFIG = {"cluster-node-timeout": 1000}
+MEMBERS = ClusterTopology(ClusterSpec(primaries=NODES // 2)).members
 COLUMNS = (
     "ready",
     "removed",
@@ -47,7 +48,7 @@ COLUMNS = (
 
 
 def local(run: Path) -> Any:
-    return LocalDeployment(servers.find(), NODES, CONFIG, run / "work", began_ns=time.monotonic_ns(), clients=1)
+    return LocalDeployment(servers.find(), MEMBERS, run / "work", began_ns=time.monotonic_ns(), clients=1)
 
 
 def docker(run: Path, enter: bool | None = None) -> Any:
@@ -58,7 +59,7 @@ def docker(run: Path, enter: bool | None = None) -> Any:
     engine = Engine()
     image = partial(server_image, engine, None, None)
     began_ns = time.monotonic_ns()
-    return DockerDeployment(engine, image, NODES, CONFIG, run, run / "work", began_ns=began_ns, clients=1, enter=enter)
+    return DockerDeployment(engine, image, MEMBERS, run, run / "work", began_ns=began_ns, clients=1, enter=enter)
 
 
 DEPLOYMENTS: Mapping[str, Callable[[Path], Any]] = {
@@ -75,7 +76,7 @@ def measure(make: Callable[[Path], Any]) -> dict[str, float]:
         deployment = make(Path(directory))
         try:
             deployment.start_all()
-            topology = ClusterTopology(NODES // 2, 1)
+            topology = ClusterTopology(ClusterSpec(primaries=NODES // 2))
             topology.form(deployment)
             took = {"ready": time.perf_counter() - began}
             others = [name for name in deployment.nodes if name != "n3"]

@@ -31,7 +31,7 @@ from chaos.plan import Plan, read_plan
 from chaos.progress import Failure, Progress
 from chaos.recorder import Recorder
 from chaos.store import PARTS, PLAN, Executed, finish_history, locked, save_executed, write_header
-from chaos.topologies import TOPOLOGIES
+from chaos.topologies import make_topology
 from chaos.topologies.base import Topology
 from chaos.workloads import WORKLOADS
 from checkers.history import FORMAT, VERSION, Event
@@ -163,6 +163,8 @@ class Controller:
             "isolation": self.deployment.isolation,
             "notes": list(self.deployment.notes),
             "clients": self.scenario.clients.count,
+            "topology": self.scenario.cluster.topology,
+            "route": self.scenario.clients.route,
             "nodes": {name: {"host": n.host, "port": n.port} for name, n in self.deployment.nodes.items()},
             "slots": self.topology.initial_map(),
             "replicas": self.topology.replicas_of,
@@ -173,8 +175,7 @@ class Controller:
 
     def _settle(self) -> None:
         self._progress("converge")
-        node_timeout_ms = int(self.scenario.cluster.config["cluster-node-timeout"])
-        unrest = self.topology.converge(self.deployment, deadline_ms=15_000 + 10 * node_timeout_ms)
+        unrest = self.topology.converge(self.deployment, deadline_ms=self.topology.patience_ms)
         if unrest is None:
             self._phase("converged")
         else:
@@ -189,7 +190,8 @@ class Controller:
         rest = self._at_rest()
         reader = FinalReader(self.deployment, self._node_at, self._record)
         reader.from_owners(reads, rest.owner)
-        reader.from_everywhere(rest.worth_starting_everywhere(reads))
+        if self.topology.initial_map():  # elsewhere nobody redirects
+            reader.from_everywhere(rest.worth_starting_everywhere(reads))
         held = {
             replica: [read for read in reads if rest.owner(read.routing) == primary]
             for primary, replicas in self.topology.current_replicas(self.deployment).items()
@@ -205,7 +207,7 @@ class Controller:
             self._event("controller", "map", {"node": node, "slots": ranges})
         for node, keys in holds.items():
             self._event("controller", "holds", {"node": node, "keys": keys})
-        return Rest(maps, holds)
+        return Rest(self.topology.owner(self.deployment, maps), holds)
 
     def _node_at(self, host: str, port: int) -> str:
         node = self.deployment.translate(host, port)
@@ -287,8 +289,7 @@ def main() -> int:
         with locked(arguments.run_dir):
             kind = DEPLOYMENTS[plan.scenario.deploy]
             deployment = kind.open(plan, arguments.run_dir, arguments.server, arguments.image)
-            cluster = plan.scenario.cluster
-            topology = TOPOLOGIES[cluster.topology](cluster.primaries, cluster.replicas)
+            topology = make_topology(plan.scenario.cluster)
             controller = Controller(plan, arguments.run_dir, deployment, topology, say)
             _end_when_told(controller.interrupt)
             controller.run()

@@ -14,9 +14,7 @@ from typing import Any
 
 from chaos.operation import Doubtful, Operation, Refused
 from checkers.history import Event
-from checkers.keyslot import key_slot
 from nemeses.system import ReplyError, System, SystemFault
-from nemeses.view import Owners
 
 OWNER, REPLICA, STARTER = 1_000_000, 1_000_001, 1_000_100
 """Process numbers: the reader of owners; plus i, the reader of replica i; plus i, the reader starting at node i."""
@@ -31,22 +29,15 @@ SAMPLE = 100
 
 
 class Rest:
-    """A system at rest: what its nodes believe of who serves what, and which keys its primaries hold."""
+    """A system at rest: who serves a key, and which keys its primaries hold."""
 
-    def __init__(self, maps: Mapping[str, Owners], holds: Mapping[str, Sequence[str]]) -> None:
-        self._owner: dict[int, str] = {}
-        for ranges in maps.values():
-            for first, last, owner in ranges:
-                self._owner.update(dict.fromkeys(range(first, last + 1), owner))
-        self._anyone = next(iter(maps), "n1")
+    def __init__(self, owner: Callable[[str], str], holds: Mapping[str, Sequence[str]]) -> None:
+        self.owner = owner
+        """Names the node at which a key is to be read."""
         self._holders: dict[str, list[str]] = {}
         for node, keys in holds.items():
             for key in keys:
                 self._holders.setdefault(key, []).append(node)
-
-    def owner(self, key: str) -> str:
-        """The node that serves a key; any node where nobody does."""
-        return self._owner.get(key_slot(key), self._anyone)
 
     def worth_starting_everywhere(self, reads: Sequence[Operation]) -> list[Operation]:
         """Reads of keys that somebody holds who does not own them, or that are missing, and a sample of the others.

@@ -46,6 +46,10 @@ class Job(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_default
     """First slot, last slot, node: the map when the run begins."""
     replicas: dict[str, list[str]] = {}
     """Replicas of each primary when the run begins."""
+    groups: dict[str, list[str]] = {}
+    """Names of nodes by what they are for: the topology's `groups`."""
+    placement: dict[str, Any] = {}
+    """The topology's own options, which may decide where keys are."""
 
     def save(self, path: Path) -> None:
         """Write the job as JSON."""

@@ -49,6 +49,8 @@ def job_of(plan: Plan, part: Path, streams: dict[int, int], deployment: Deployme
         sources={client: deployment.client_address(client) for client in streams},
         slots=topology.initial_map(),
         replicas=topology.replicas_of,
+        groups=dict(topology.groups),
+        placement=scenario.cluster.options,
     )
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from chaos.roles import by_slot
 from chaos.scenario import FaultSpec, MixtureSpec, Scenario
+from chaos.topologies import make_topology
 from nemeses import stream
 from nemeses.fault import PlannedFault
 from nemeses.mixture import expand
@@ -54,12 +54,13 @@ def make_plan(scenario: Scenario, seed: int) -> Plan:
     """Decide everything: a pure function of scenario and seed."""
     clients = {f"client/{client}": derive(seed, "client", client) for client in range(scenario.clients.count)}
     nemeses = {f"nemesis/{entry}": derive(seed, "nemesis", entry) for entry in range(len(scenario.nemesis))}
+    topology, route = make_topology(scenario.cluster), scenario.clients.route
     faults: list[PlannedFault] = []
     # Those with an hour of their own come first: what is drawn keeps clear of them.
     for entry, spec in sorted(enumerate(scenario.nemesis), key=lambda pair: isinstance(pair[1], MixtureSpec)):
         own = nemeses[f"nemesis/{entry}"]
         if isinstance(spec, FaultSpec):
-            faults.append(_single(spec, len(faults), own))
+            faults.append(_single(spec, len(faults), own, topology.target(spec.target, route)))
         else:
             draw = Stream(own)
             count = len(faults)
@@ -67,6 +68,5 @@ def make_plan(scenario: Scenario, seed: int) -> Plan:
     return Plan(scenario, seed, stream.VERSION, clients | nemeses, faults)
 
 
-def _single(spec: FaultSpec, number: int, own: int) -> PlannedFault:
-    target = by_slot(spec.target)
+def _single(spec: FaultSpec, number: int, own: int, target: str) -> PlannedFault:
     return PlannedFault(number, spec.fault, target, spec.at_ms, spec.for_ms, derive(own, 0), spec.options)

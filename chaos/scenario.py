@@ -6,6 +6,7 @@ one, with file and line.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,30 +17,20 @@ import yaml
 from chaos.claims import Claim, parse_claim
 from chaos.deploy.kinds import DEPLOYMENTS
 from chaos.errors import BadInput
-from chaos.options import resolve, spell
+from chaos.options import resolve, spell, spelling
 from chaos.roles import check_target
 from chaos.routes import ROUTES
-from chaos.topologies import TOPOLOGIES
+from chaos.topologies import TOPOLOGIES, ClusterSpec, Topology, make_topology
 from chaos.units import duration, is_duration, show_duration
 from chaos.workloads import WORKLOADS
 from chaos.yaml_source import Place, Source, nearest, parse_yaml, read_yaml
 from nemeses import FAULTS, validate_options
+from nemeses.system import FORMED
 
 SUFFIX = ".quake.yaml"
 
 IN_SECONDS = {"repl-timeout", "repl-ping-replica-period", "min-replicas-max-lag", "timeout", "tcp-keepalive"}
 """Server directives that count in seconds; the other durations count in milliseconds."""
-
-
-class ClusterSpec(msgspec.Struct, frozen=True):
-    """What the nodes form."""
-
-    topology: str = "cluster"
-    primaries: int = 3
-    replicas: int = 1
-    """Replicas of each primary."""
-    config: dict[str, str] = {}
-    """Server directives, in the server's own units. `appendonly` and `save` are always stated."""
 
 
 class ClientsSpec(msgspec.Struct, frozen=True):
@@ -94,7 +85,7 @@ class Scenario(msgspec.Struct, frozen=True):
             "name": self.name,
             "seed": self.seed,
             "duration": show_duration(self.duration_ms),
-            "cluster": msgspec.structs.asdict(self.cluster),
+            "cluster": _spell_cluster(self.cluster),
             "deploy": self.deploy,
             "clients": clients,
             "workload": {name: spell(options) for name, options in self.workload.items()},
@@ -102,6 +93,11 @@ class Scenario(msgspec.Struct, frozen=True):
             "claims": {claim.name: claim.spelled() for claim in self.claims},
         }
         return yaml.safe_dump(document, sort_keys=False, width=120)
+
+
+def _spell_cluster(cluster: ClusterSpec) -> dict[str, Any]:
+    spelled = msgspec.structs.asdict(cluster)
+    return spelled | spell(spelled.pop("options"))
 
 
 def _spell_nemesis(entry: FaultSpec | MixtureSpec) -> dict[str, Any]:
@@ -171,13 +167,14 @@ def validate(source: Source) -> Scenario:
         source.fail(("seed",), f"seed: {seed!r} is not a whole number from 0")
     duration_ms = _duration(source, ("duration",), data.get("duration", "10s"))
     deploy = _one_of(source, ("deploy",), data.get("deploy", "local"), DEPLOYMENTS, "deployment")
+    cluster = _cluster(source, data.get("cluster"))
     scenario = Scenario(
         name=data["name"],
         seed=seed,
         duration_ms=duration_ms,
-        cluster=_cluster(source, data.get("cluster")),
+        cluster=cluster,
         deploy=deploy,
-        clients=_clients(source, data.get("clients")),
+        clients=_clients(source, data.get("clients"), TOPOLOGIES[cluster.topology].routes),
         workload=_workload(source, data.get("workload")),
         nemesis=_nemesis(source, data.get("nemesis"), duration_ms),
         claims=_claims(source, data.get("claims")),
@@ -218,14 +215,20 @@ def _whole(source: Source, place: Place, value: Any, least: int) -> int:
 
 def _cluster(source: Source, given: Any) -> ClusterSpec:
     place: Place = ("cluster",)
-    data = _mapping(source, place, given, {"topology", "primaries", "replicas", "config"}, "key of cluster")
+    named = given.get("topology", "cluster") if isinstance(given, dict) else "cluster"
+    kind = TOPOLOGIES[_one_of(source, (*place, "topology"), named, TOPOLOGIES, "topology")]
+    options = {spelling(name) for name in kind.options}
+    general = {"topology", "primaries", "replicas", "config"}
+    data = _mapping(source, place, given, general | options, f"key of cluster with topology {named}")
+    own = {name: value for name, value in data.items() if name in options}
     config = _mapping(source, (*place, "config"), data.get("config"), set(data.get("config") or ()), "")
     directives = {name: _directive(source, (*place, "config", name), value) for name, value in config.items()}
     return ClusterSpec(
-        topology=_one_of(source, (*place, "topology"), data.get("topology", "cluster"), TOPOLOGIES, "topology"),
-        primaries=_whole(source, (*place, "primaries"), data.get("primaries", 3), 1),
-        replicas=_whole(source, (*place, "replicas"), data.get("replicas", 1), 0),
-        config={"cluster-node-timeout": "1000", "appendonly": "no", "save": "", **directives},
+        topology=named,
+        primaries=_whole(source, (*place, "primaries"), data.get("primaries", kind.defaults["primaries"]), 1),
+        replicas=_whole(source, (*place, "replicas"), data.get("replicas", kind.defaults["replicas"]), 0),
+        config={**kind.config, "appendonly": "no", "save": "", **directives},
+        options=resolve(source, place, own, kind.options, f"topology {named}"),
     )
 
 
@@ -245,7 +248,7 @@ def _directive(source: Source, place: Place, value: Any) -> str:
     return str(value)
 
 
-def _clients(source: Source, given: Any) -> ClientsSpec:
+def _clients(source: Source, given: Any, routes: Sequence[str]) -> ClientsSpec:
     place: Place = ("clients",)
     known = {"count", "route", "timeout", "rate", "processes", "retries"}
     data = _mapping(source, place, given, known, "key of clients")
@@ -259,7 +262,7 @@ def _clients(source: Source, given: Any) -> ClientsSpec:
     retries = data.get("retries")
     return ClientsSpec(
         count=count,
-        route=_one_of(source, (*place, "route"), data.get("route", "bare"), ROUTES, "route"),
+        route=_one_of(source, (*place, "route"), data.get("route", routes[0]), ROUTES, "route"),
         timeout_ms=_duration(source, (*place, "timeout"), data.get("timeout", "500ms")),
         rate=None if rate == "max" else float(rate),
         processes=processes,
@@ -338,13 +341,26 @@ def _claims(source: Source, given: Any) -> list[Claim]:
 
 
 def _possible(source: Source, scenario: Scenario) -> None:
-    """Refuse what no run could do: targets that cannot exist, more pinned clients than clients."""
+    """Refuse what no run could do: a route that does not lead there, faults and targets that cannot exist."""
+    topology, route, named = make_topology(scenario.cluster), scenario.clients.route, scenario.cluster.topology
+    kind = TOPOLOGIES[named]
+    if route not in kind.routes:
+        fitting = ", ".join(kind.routes)
+        source.fail(("clients", "route"), f"route: {route} does not lead to topology {named}; use one of {fitting}")
     for number, entry in enumerate(scenario.nemesis):
+        place: Place = ("nemesis", number)
+        for fault in entry.random if isinstance(entry, MixtureSpec) else [entry.fault]:
+            if missing := (FAULTS[fault].requires & FORMED) - kind.capabilities:
+                source.fail(place, f"fault {fault} needs {', '.join(sorted(missing))}, which topology {named} has not")
         if isinstance(entry, FaultSpec):
-            place: Place = ("nemesis", number)
-            try:
-                check_target(entry.target, scenario.cluster.primaries, scenario.cluster.replicas)
-            except ValueError as error:
-                source.fail((*place, "target"), f"target: {error}")
-            if entry.options.get("with_clients", 0) > scenario.clients.count:
-                source.fail((*place, "with_clients"), f"with_clients: there are {scenario.clients.count} clients")
+            _possible_fault(source, place, entry, scenario, topology)
+
+
+def _possible_fault(source: Source, place: Place, fault: FaultSpec, scenario: Scenario, topology: Topology) -> None:
+    nodes = [member.name for member in topology.members]
+    try:
+        check_target(topology.target(fault.target, scenario.clients.route), nodes, scenario.cluster.replicas)
+    except ValueError as error:
+        source.fail((*place, "target"), f"target: {error}")
+    if fault.options.get("with_clients", 0) > scenario.clients.count:
+        source.fail((*place, "with_clients"), f"with_clients: there are {scenario.clients.count} clients")

@@ -30,7 +30,7 @@ class FailoverFault:
     """CLUSTER FAILOVER, sent to a replica of the target (or to the target, if that is a replica)."""
 
     kind = "failover"
-    requires: frozenset[str] = frozenset()
+    requires = frozenset({"promotion"})
     default_target = "a primary"
     options: Mapping[str, Any] = {"mode": "graceful"}
     checks: Mapping[str, Check] = {"mode": one_of(MODES)}

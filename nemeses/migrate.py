@@ -32,7 +32,7 @@ class MigrateFault:
     """Moves slots of the target primary. It is done when both ends say so, and nothing is moved back."""
 
     kind = "migrate"
-    requires: frozenset[str] = frozenset()
+    requires = frozenset({"slots"})
     default_target = "a primary"
     options: Mapping[str, Any] = {"slots": None, "method": "auto", "batch": 20, "to": None}
     """`slots`: how many (one unless given) or which; `batch`: keys per MIGRATE; `to`: a node, drawn unless given."""

@@ -27,7 +27,7 @@ class MigrationCrashFault:
     """Opens slots, moves a share of their keys, kills one of the two nodes, and starts it again when healed."""
 
     kind = "migrate-crash"
-    requires = frozenset({"kill"})
+    requires = frozenset({"kill", "slots"})
     default_target = "a primary"
     options: Mapping[str, Any] = {
         "victim": "source",

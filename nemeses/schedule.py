@@ -14,7 +14,7 @@ from typing import Any
 from nemeses import FAULTS
 from nemeses.fault import ExecutedFault, Fault, PlannedFault, Strike
 from nemeses.stream import Stream
-from nemeses.system import InjectionFailed, Interrupted, System, WaitTimeout, threads_of
+from nemeses.system import FORMED, InjectionFailed, Interrupted, System, WaitTimeout, threads_of
 from nemeses.targets import Survey, parse, pick
 
 Emit = Callable[[str, dict[str, Any]], None]
@@ -91,7 +91,7 @@ class _Run:
         self.executed.error = next(iter(self._errors.values()), None)
 
     def _inject(self) -> None:
-        missing = self.fault.requires - self.system.capabilities
+        missing = self.fault.requires - FORMED - self.system.capabilities
         if missing:
             raise InjectionFailed(f"this deployment cannot do {self.fault.kind}: it lacks {', '.join(sorted(missing))}")
         self._survey, nodes = self._resolve()

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
+FORMED = frozenset({"slots", "promotion", "resize"})
+"""Capabilities that depend on what the nodes form and not on where they run: slots that move, replicas that are
+promoted on demand (CLUSTER FAILOVER or SENTINEL FAILOVER), nodes that join and leave."""
 Port = Literal["all", "data", "bus"]
 """Which connections a cut concerns: all, those of clients and replication, or those of the cluster bus."""
 

@@ -12,7 +12,7 @@ of a partition is not mistaken for the owner.
 | `a primary`, `a replica` | one, drawn from the fault's own stream |
 | `all primaries`, `all replicas` | all that are reachable |
 | `majority`, `minority` | drawn primaries: more than half of them; as many as possible but fewer than half |
-| `n3`, `all` | that node, every node: reachable or not |
+| `n3`, `s1`, `p1`, `all` | that node (a server, a Sentinel, a proxy), every node: reachable or not |
 
 `with replicas` after a target adds the replicas of each primary in it (`minority with replicas`); without it a
 replica of a struck primary stays outside and can take over.
@@ -33,6 +33,8 @@ from nemeses.view import Row, View
 SLOTS = 16_384
 """Hash slots of a cluster."""
 WITH_REPLICAS = " with replicas"
+NODE = re.compile(r"[nsp]\d+")
+"""The name of a node."""
 
 
 class TargetError(ValueError):
@@ -88,8 +90,9 @@ class Survey:
 
     @cached_property
     def primaries(self) -> list[str]:
-        """The reachable nodes that own slots, by their first slot."""
-        return list(dict.fromkeys(name for name in self._owners if name is not None))
+        """The reachable nodes that own slots, by their first slot; and those that are primary outside a cluster."""
+        alone = [name for name, row in self.rows.items() if row.is_primary and row.alone]
+        return [*dict.fromkeys(name for name in self._owners if name is not None), *alone]
 
     @cached_property
     def replicas(self) -> list[str]:
@@ -107,7 +110,10 @@ class Survey:
         return [slot for slot, owner in enumerate(self._owners) if owner == name]
 
     def role(self, name: str) -> str:
-        """What a node is, in words: `primary of slots 0-5460`, `replica of n1`, `primary without slots`, `down`."""
+        """What a node is, in words: `primary of slots 0-5460`, `replica of n1`, `primary without slots`, `down`.
+
+        Outside a cluster a primary is just that.
+        """
         row = self.rows.get(name)
         if row is None:
             return "down"
@@ -115,6 +121,8 @@ class Survey:
             return f"replica of {row.primary}"
         ranges = [str(first) if first == last else f"{first}-{last}" for first, last in row.slots]
         more = f" and {len(ranges) - 3} more ranges" if len(ranges) > 3 else ""
+        if row.alone:
+            return "primary"
         return f"primary of slots {','.join(ranges[:3])}{more}" if ranges else "primary without slots"
 
 
@@ -142,6 +150,13 @@ def _some(survey: Survey, count: int, draw: Stream) -> list[str]:
     return sorted(drawn[: max(count, 0)], key=survey.primaries.index)
 
 
+def _named(letter: str) -> Choose:
+    def choose(survey: Survey, nodes: Collection[str], number: int, draw: Stream) -> list[str]:
+        return [name] if (name := f"{letter}{number}") in nodes else []
+
+    return choose
+
+
 FORMS: dict[str, Choose] = {
     "primary of slot N": _primary_of_slot,
     "replica of slot N": _replica_of_slot,
@@ -151,7 +166,9 @@ FORMS: dict[str, Choose] = {
     "all replicas": lambda survey, nodes, number, draw: survey.replicas,
     "majority": lambda survey, nodes, number, draw: _some(survey, len(survey.primaries) // 2 + 1, draw),
     "minority": lambda survey, nodes, number, draw: _some(survey, (len(survey.primaries) - 1) // 2, draw),
-    "nN": lambda survey, nodes, number, draw: [f"n{number}"] if f"n{number}" in nodes else [],
+    "nN": _named("n"),
+    "sN": _named("s"),
+    "pN": _named("p"),
     "all": lambda survey, nodes, number, draw: list(nodes),
 }
 """Every form of a target; N stands for a number."""

@@ -1,7 +1,8 @@
 """What one node believes of the cluster: the text of CLUSTER NODES, read into rows.
 
 Every node has a view of its own, and during a fault they differ; so a `View` always says whose it is. The format is
-that of the CLUSTER NODES command (redis.io and valkey.io document it alike).
+that of the CLUSTER NODES command (redis.io and valkey.io document it alike). A server that is in no cluster knows
+itself, and whom it replicates or who replicates it: that is what INFO replication says.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ from nemeses.system import Node, ReplyError, System
 
 Owners = list[tuple[int, int, str]]
 """Who serves what: first slot, last slot, name of the owner; in the order of the slots, neighbours joined."""
+
+
+NO_CLUSTER = "cluster support disabled"
+"""In the error that a server outside a cluster answers to every CLUSTER command."""
+ALONE = "alone"
+"""The flag of rows that do not come from CLUSTER NODES."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,11 @@ class Row:
     """Open slots by the name of the target; a node tells only its own."""
 
     @property
+    def alone(self) -> bool:
+        """Whether the node is in no cluster: then it has neither slots nor epoch."""
+        return ALONE in self.flags
+
+    @property
     def is_primary(self) -> bool:
         """Whether it is flagged as a primary (with slots or without)."""
         return "master" in self.flags
@@ -60,7 +72,13 @@ class View:
     @classmethod
     def fetch(cls, system: System, node: str, timeout_ms: int = 1_000) -> Self:
         """Ask a node. Raises Unreachable, and ReplyError also for a reply that is no such text."""
-        reply = system.call(node, "CLUSTER", "NODES", timeout_ms=timeout_ms)
+        try:
+            reply = system.call(node, "CLUSTER", "NODES", timeout_ms=timeout_ms)
+        except ReplyError as error:
+            if NO_CLUSTER not in str(error):
+                raise
+            reply = system.call(node, "INFO", "replication", timeout_ms=timeout_ms)
+            return cls(node, parse_replication(reply.decode(), system.nodes, node))
         return cls(node, parse(reply.decode(), system.nodes, node))
 
     @cached_property
@@ -130,6 +148,35 @@ def parse(text: str, nodes: Mapping[str, Node], asked: str) -> list[Row]:
     addresses = {f"{node.host}:{node.port}": node.name for node in nodes.values()}
     names = {line[0]: asked if "myself" in line[2].split(",") else _name(line, addresses) for line in lines}
     return [_row(line, names) for line in lines]
+
+
+def parse_replication(text: str, nodes: Mapping[str, Node], asked: str) -> list[Row]:
+    """Read INFO replication of a server that is in no cluster: itself, and who is at the other end of replication."""
+    said = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    addresses = {f"{node.host}:{node.port}": node.name for node in nodes.values()}
+    if said.get("role") == "slave":
+        address = f"{said['master_host']}:{said['master_port']}"
+        primary = addresses.get(address, address)
+        up = said.get("master_link_status") == "up"
+        return [_alone(asked, {"myself", "slave"}, primary), _alone(primary, {"master"}, None, up)]
+    if said.get("role") != "master":
+        raise ReplyError(f"not a text of INFO replication: {text[:120]!r}")
+    replicas = [dict(item.split("=", 1) for item in said[f"slave{i}"].split(",")) for i in _counted(said, "slave")]
+    rows = [_alone(asked, {"myself", "master"}, None)]
+    for replica in replicas:
+        address = f"{replica['ip']}:{replica['port']}"
+        rows.append(_alone(addresses.get(address, address), {"slave"}, asked, replica["state"] == "online"))
+    return rows
+
+
+def _counted(said: Mapping[str, str], prefix: str) -> list[int]:
+    """The numbers of the keys that are `prefix` and a number."""
+    rest = [key.removeprefix(prefix) for key in said if key.startswith(prefix)]
+    return sorted(int(number) for number in rest if number.isdecimal())
+
+
+def _alone(name: str, flags: set[str], primary: str | None, link_up: bool = True) -> Row:
+    return Row(name, name, frozenset({*flags, ALONE}), primary, link_up, epoch=0)
 
 
 def _name(line: list[str], addresses: Mapping[str, str]) -> str:

@@ -1,28 +1,15 @@
-"""What every deployment tells the servers it starts, and what a server's last words and its data are."""
+"""Configuration files of the servers that deployments start, and what a server's last words and its data are."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from chaos.errors import ServerError
-
-DEFAULTS: Mapping[str, str] = {
-    "cluster-enabled": "yes",
-    "cluster-node-timeout": "1000",
-    "cluster-allow-replica-migration": "no",
-    "repl-diskless-sync-delay": "0",
-    "repl-ping-replica-period": "1",
-    "protected-mode": "no",
-    "enable-debug-command": "yes",
-    "save": "",
-    "appendonly": "no",
-}
-"""Directives of every node unless the scenario sets them. Persistence is stated always: its absence decides what a
-restarted node still has."""
+from chaos.member import Member
 
 OURS = frozenset({"port", "bind", "bind-source-addr", "dir", "daemonize", "logfile", "pidfile", "cluster-announce-ip"})
 """Directives that the deployment decides."""
@@ -31,10 +18,11 @@ _CONFIG_ERROR = re.compile(r"^>>> '?(?P<line>.*?)'?\n(?P<reason>.+)$", re.MULTIL
 _DATA = ("appendonlydir", "*.aof", "*.rdb")
 
 
-def refuse_ours(config: Mapping[str, Any], deployment: str) -> None:
+def refuse_ours(members: Iterable[Member], deployment: str) -> None:
     """Raise ServerError for a directive that is not the user's to set."""
-    if taken := sorted(OURS.intersection(config)):
-        raise ServerError(f"config sets {taken[0]!r}, which the {deployment} deployment decides: leave it out")
+    for member in members:
+        if taken := sorted(OURS.intersection(member.config)):
+            raise ServerError(f"config sets {taken[0]!r}, which the {deployment} deployment decides: leave it out")
 
 
 def configuration(directives: Mapping[str, Any]) -> str:

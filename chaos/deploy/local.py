@@ -17,13 +17,15 @@ from chaos.deploy import skew
 from chaos.deploy.addresses import BUS_PORT, DATA_PORT
 from chaos.deploy.clock import Clock
 from chaos.deploy.control import Control
-from chaos.deploy.directives import DEFAULTS, collect, configuration, last_words, refuse_ours, remove_data
+from chaos.deploy.directives import collect, configuration, last_words, refuse_ours, remove_data
 from chaos.deploy.endpoints import Shape, Shaper
 from chaos.deploy.network import Isolation, open_network
 from chaos.deploy.processes import Process, Spawner
+from chaos.deploy.programs import CONFIGURATION, PROGRAMS
 from chaos.deploy.round_trip import measure_ms
 from chaos.deploy.servers import Server
 from chaos.errors import ServerError
+from chaos.member import Member
 from nemeses.system import InjectionFailed, Node, Port, ReplyError, Unreachable, WaitTimeout
 
 if TYPE_CHECKING:
@@ -43,14 +45,13 @@ class LocalDeployment(Clock):
 
     And where that is possible `Loss`, and `Delay`, `Bandwidth` and `Skew` where they are wanted, too.
 
-    Nodes are `n1` to `nN`.
+    Nodes go by the names of their members.
     """
 
     def __init__(
         self,
         server: Server,
-        count: int,
-        config: Mapping[str, Any],
+        members: Sequence[Member],
         directory: Path,
         *,
         began_ns: int,
@@ -60,7 +61,7 @@ class LocalDeployment(Clock):
     ) -> None:
         """Prepare nodes, their directories and links; nothing is started.
 
-        `config` maps directives to values (booleans are `yes` and `no`); `directory` is for data and logs and is made.
+        `members` are the nodes, and what each is told; `directory` is for data and logs and is made.
         `began_ns` is `time.monotonic_ns()` at the begin of the run; `clients` is how many clients (`c0`, ...) the run
         has. `isolation` is found out unless given. Of `ON_DEMAND`, what is `wanted` is made ready.
 
@@ -71,8 +72,8 @@ class LocalDeployment(Clock):
         self.server = server
         self.directory = directory.absolute()
         self.directory.mkdir(parents=True, exist_ok=True)
-        refuse_ours(config, "local")
-        numbers = {f"n{number}": number for number in range(1, count + 1)}
+        refuse_ours(members, "local")
+        numbers = {member.name: number for number, member in enumerate(members, 1)}
         with contextlib.ExitStack() as ends:
             self._network = open_network(numbers, clients, isolation, wanted, ends)
             own = {name: self._network.addresses.node(number) for name, number in numbers.items()}
@@ -84,7 +85,9 @@ class LocalDeployment(Clock):
             self._control = Control(lambda node: (own[node], DATA_PORT), self._network.addresses.controller)
             self._spawner = Spawner(self.directory)
             self._clocks: dict[str, skew.WrongClock] = {}
-            self._processes = {name: self._process(name, own[name], config, "skew" in wanted) for name in numbers}
+            self._processes = {
+                member.name: self._process(member, own[member.name], "skew" in wanted) for member in members
+            }
             self._ends = ends.pop_all()
 
     def __enter__(self) -> Self:
@@ -270,17 +273,19 @@ class LocalDeployment(Clock):
 
     # How it is made
 
-    def _process(self, name: str, own: str, config: Mapping[str, Any], skewed: bool) -> Process:
+    def _process(self, member: Member, own: str, skewed: bool) -> Process:
+        name, program = member.name, PROGRAMS[member.program]
         ours = {"port": str(DATA_PORT), "bind": own, "bind-source-addr": own}
         if self._network.dialled[name] != own:
             ours["cluster-announce-ip"] = self._network.dialled[name]
+            ours["replica-announce-ip"] = self._network.dialled[name]
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
-        (directory / "server.conf").write_text(configuration({**DEFAULTS, **config, **ours}))
+        (directory / CONFIGURATION).write_text(configuration({**program.defaults, **member.config, **ours}))
         if skewed:
             self._clocks[name] = skew.WrongClock(directory)
         environment = self._clocks[name].environment if skewed else {}
-        return Process(name, [str(self.server.path), "server.conf"], directory, self._spawner, environment)
+        return Process(name, program.command(self.server.path), directory, self._spawner, environment)
 
     def _spawn(self, process: Process) -> None:
         try:

@@ -12,7 +12,9 @@ from chaos.deploy.base import Deployment
 from chaos.deploy.local import CAPABILITIES, LocalDeployment
 from chaos.deploy.processes import remove_left
 from chaos.errors import BadInput, ServerError
+from chaos.topologies import make_topology
 from nemeses import FAULTS
+from nemeses.system import FORMED
 
 if TYPE_CHECKING:
     from chaos.plan import Plan
@@ -48,7 +50,7 @@ class LocalKind:
         except ServerError as error:
             raise BadInput(str(error)) from error
         for fault in plan.faults:
-            for capability in sorted(FAULTS[fault.kind].requires - CAPABILITIES):
+            for capability in sorted(FAULTS[fault.kind].requires - FORMED - CAPABILITIES):
                 if (reason := reason_against(capability)) is not None:
                     raise BadInput(f"fault {fault.kind} needs {capability}, which local cannot do here: {reason}")
 
@@ -62,11 +64,9 @@ class LocalKind:
 
     def open(self, plan: Plan, run_dir: Path, server: str | None, image: str | None) -> Deployment:
         """See `Kind.open`."""
-        cluster = plan.scenario.cluster
         return LocalDeployment(
             servers.find(server),
-            cluster.primaries * (1 + cluster.replicas),
-            cluster.config,
+            make_topology(plan.scenario.cluster).members,
             run_dir / WORK,
             began_ns=time.monotonic_ns(),
             clients=plan.scenario.clients.count,

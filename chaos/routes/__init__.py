@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from chaos.job import Job
     from chaos.recorder import Recorder
     from chaos.routes.links import Link
+    from chaos.routes.placement import Placement
     from chaos.transport import Transport
 
 
@@ -31,7 +32,7 @@ def machine_crew(job: Job, transport: Transport[Link], recorder: Recorder, clock
     from chaos.crew import MachineCrew
     from chaos.routes.bare import Bare
     from chaos.routes.machine import Effects, Terms
-    from chaos.routes.slotmap import Directory, SlotMap
+    from chaos.routes.slotmap import Directory
 
     terms = Terms(
         mixture=job.mixture(),
@@ -42,9 +43,7 @@ def machine_crew(job: Job, transport: Transport[Link], recorder: Recorder, clock
         from_replicas=job.route == "replica",
     )
     effects = Effects()
-    machines = [
-        Bare(client, seed, terms, SlotMap(job.slots, job.replicas), effects) for client, seed in job.streams.items()
-    ]
+    machines = [Bare(client, seed, terms, PLACEMENTS[job.route](job), effects) for client, seed in job.streams.items()]
     return MachineCrew(machines, effects, transport, recorder, clock, job.nodes, job.sources)
 
 
@@ -60,8 +59,23 @@ def _threads(job: Job, recorder: Recorder, clock: Clock) -> Crew:
     return ThreadCrew(job, recorder, clock)
 
 
+def _slots(job: Job) -> Placement:
+    from chaos.routes.slotmap import SlotMap
+
+    return SlotMap(job.slots, job.replicas)
+
+
+def _first(job: Job) -> Placement:
+    from chaos.routes.placement import OneNode
+
+    return OneNode(next(iter(job.nodes)))
+
+
+PLACEMENTS: Mapping[str, Callable[[Job], Placement]] = {"bare": _slots, "replica": _slots, "redirect": _first}
+"""How the clients of each route that are machines know where keys are."""
 ROUTES: Mapping[str, Route] = {
     "bare": Route("each command once per hop, no retries, every hop recorded", {}, _machines),
     "replica": Route("as bare, but reads go to replicas in turn", {}, _machines),
+    "redirect": Route("as bare, without a map: every operation begins at one node and is redirected", {}, _machines),
     "cluster": Route("redis-py's RedisCluster as applications use it", {"retries": None}, _threads),
 }

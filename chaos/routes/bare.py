@@ -30,7 +30,8 @@ from chaos.operation import Command, Doubtful, Operation, Refused
 from chaos.outcomes import Outcome, classify, judge
 from chaos.routes.links import Link, Links, Phase
 from chaos.routes.machine import Effects, Terms
-from chaos.routes.slotmap import SlotMap, UnknownAddress, slot_of
+from chaos.routes.placement import Placement
+from chaos.routes.slotmap import UnknownAddress
 from checkers.history import NEVER, Event
 
 MOST_HOPS = 16
@@ -46,7 +47,6 @@ pack_command = cast(Callable[[Command], bytes], hiredis.pack_command)
 """redis-py's packer; its stub says that it takes one argument only."""
 ASKING = pack_command(("ASKING",))
 READONLY = pack_command(("READONLY",))
-ASK_MAP = pack_command(("CLUSTER", "SLOTS"))
 REDIRECTIONS = ("MOVED", "ASK", "TRYAGAIN")
 NO_SERVICE = ("CLUSTERDOWN", "MASTERDOWN", "LOADING", "READONLY")
 """Replies after which the map is asked for again."""
@@ -67,14 +67,14 @@ class Doing(IntEnum):
 class Bare:
     """One client; implements `chaos.routes.machine.Machine`."""
 
-    def __init__(self, client: int, seed: int, terms: Terms, slots: SlotMap, effects: Effects) -> None:
-        """`seed` is that of the client's own stream; `slots` its own map, which it changes."""
+    def __init__(self, client: int, seed: int, terms: Terms, placement: Placement, effects: Effects) -> None:
+        """`seed` is that of the client's own stream; `placement` is what it believes, and it changes that."""
         self.client = client
         self.executed = 0
         self.wake = terms.interval_ns * client // terms.total  # at a fixed rate, clients begin one after the other
         self._seed = seed
         self._terms = terms
-        self._slots = slots
+        self._placement = placement
         self._effects = effects
         self._process = client
         self._links = Links(self, effects)
@@ -121,8 +121,8 @@ class Bare:
         if self._doing is Doing.NOTHING:
             if self._stopped:
                 self.wake = NEVER
-            elif self._suspicious:
-                self._ask_map(now)
+            elif self._suspicious and self._placement.question is not None:
+                self._ask_map(self._placement.question, now)
             else:
                 self._begin(now)
         elif self._link is None and now < self._deadline:
@@ -206,10 +206,10 @@ class Bare:
         self._go(self._replica(node) if replica else node, replica, now)
 
     def _owner(self, key: str) -> str:
-        return self._slots.owner(slot_of(key)) or self._in_turn(list(self._terms.directory.addresses))
+        return self._placement.place(key) or self._in_turn(list(self._terms.directory.addresses))
 
     def _replica(self, primary: str) -> str:
-        return self._in_turn(self._slots.replicas(primary) or [primary])
+        return self._in_turn(self._placement.replicas(primary) or [primary])
 
     def _in_turn(self, nodes: Sequence[str]) -> str:
         self._turn += 1
@@ -295,7 +295,7 @@ class Bare:
             return self._complete("fail", self._op.value, now, f"{text}: {error}")
         self._asking = asking
         if not asking:
-            self._slots.moved(slot, target)
+            self._placement.moved(slot, target)
         return self._go(target, False, now)
 
     def _try_again(self, text: str, now: int) -> None:
@@ -390,12 +390,12 @@ class Bare:
         self._doing = Doing.NOTHING
         self.wake = max(now + (PACE_NS if self._unserved > UNPACED else 0), self._begun + self._terms.interval_ns)
 
-    def _ask_map(self, now: int) -> None:
+    def _ask_map(self, question: Command, now: int) -> None:
         """Ask a node for the map, rather one that is connected. One try: the next error asks again."""
         self._suspicious = False
         self._doing = Doing.ASKING_MAP
         nodes = [node for node in self._terms.directory.addresses if node != self._hops[-1]] or self._hops
-        self._payload, self._expected, self._asking, self._hops = ASK_MAP, 1, False, []
+        self._payload, self._expected, self._asking, self._hops = pack_command(question), 1, False, []
         self._deadline = now + min(MAP_NS, self._terms.timeout_ns)
         self._go(self._in_turn(self._links.best(nodes) or nodes), False, now)
 
@@ -403,5 +403,5 @@ class Bare:
         node, reply = self._hops[-1], self._replies[0]
         self._link = None
         with suppress(ValueError):  # an error, or no map: keep the old one until the next error
-            self._slots = SlotMap.from_reply(reply, self._terms.directory, node)
+            self._placement = self._placement.learned(reply, self._terms.directory, node)
         self._rest(now)

@@ -57,7 +57,9 @@ class Directory:
 
 
 class SlotMap:
-    """Owner of each slot and replicas of each owner, as one client believes them to be."""
+    """Owner of each slot and replicas of each owner, as one client believes them to be. Implements `Placement`."""
+
+    question = ("CLUSTER", "SLOTS")
 
     def __init__(self, ranges: Iterable[Sequence[Any]], replicas: Mapping[str, Sequence[str]]) -> None:
         """`ranges` are [first slot, last slot, node]; `replicas` names the replicas of each primary."""
@@ -69,6 +71,14 @@ class SlotMap:
     def owner(self, slot: int) -> str | None:
         """The primary of a slot, or None when nobody is known to serve it."""
         return self._owners[slot]
+
+    def place(self, key: str) -> str | None:
+        """The primary of a key's slot, or None when nobody is known to serve it."""
+        return self._owners[slot_of(key)]
+
+    def learned(self, reply: Any, directory: Directory, said_by: str) -> SlotMap:
+        """The map that a node answered. Raises ValueError for a reply that is none."""
+        return self.from_reply(reply, directory, said_by)
 
     def moved(self, slot: int, node: str) -> None:
         """Believe a MOVED."""

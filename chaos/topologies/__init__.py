@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
-from chaos.topologies.base import Topology
-from chaos.topologies.cluster import ClusterTopology
+from chaos.topologies.base import ClusterSpec, Kind, Topology
+from chaos.topologies.cluster import CLUSTER
 
-TOPOLOGIES: dict[str, Callable[[int, int], Topology]] = {"cluster": ClusterTopology}
-"""By the name that scenarios use; called with the number of primaries and of replicas of each."""
+TOPOLOGIES: Mapping[str, Kind] = {"cluster": CLUSTER}
+"""By the name that scenarios use."""
 
-__all__ = ["TOPOLOGIES", "Topology"]
+
+def make_topology(spec: ClusterSpec) -> Topology:
+    """The topology that a scenario names; nothing is started."""
+    return TOPOLOGIES[spec.topology].make(spec)
+
+
+__all__ = ["TOPOLOGIES", "ClusterSpec", "Kind", "Topology", "make_topology"]

@@ -2,23 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
+from chaos.member import Member
 from chaos.topologies.rest import Unrest
 from nemeses.system import System
 from nemeses.view import Owners
 
 
+class ClusterSpec(msgspec.Struct, frozen=True):
+    """What the nodes form, as a scenario's `cluster` says."""
+
+    topology: str = "cluster"
+    primaries: int = 3
+    replicas: int = 1
+    """Replicas of each primary."""
+    config: dict[str, str] = {}
+    """Server directives, in the server's own units. `appendonly` and `save` are always stated."""
+    options: dict[str, Any] = {}
+    """The topology's own options."""
+
+
+class Kind(NamedTuple):
+    """A topology as scenarios name it."""
+
+    summary: str
+    make: Callable[[ClusterSpec], Topology]
+    """Starts nothing."""
+    routes: Sequence[str]
+    """Names of the routes by which clients can reach it; the first is the default."""
+    capabilities: frozenset[str] = frozenset()
+    """What faults may ask of it (see `nemeses.system.FORMED`)."""
+    config: Mapping[str, str] = {}
+    """Server directives that a scenario should show; its own go before."""
+    options: Mapping[str, Any] = {}
+    """Its own options in a scenario, each with its default."""
+    defaults: Mapping[str, int] = {"primaries": 3, "replicas": 1}
+    """How many nodes there are unless the scenario says so."""
+
+
 class Topology(Protocol):
     """What the nodes of a system form."""
 
+    members: list[Member]
+    """Its nodes, in the order of their numbers."""
     replicas_of: dict[str, list[str]]
     """Names of the replicas by the name of their primary, as formed."""
+    groups: Mapping[str, list[str]]
+    """Names of nodes by what clients need them for; routes say which groups they use."""
+    patience_ms: int
+    """How long it may take to come to rest once every fault is healed."""
+
+    def target(self, text: str, route: str) -> str:
+        """A target that names a key (`primary of k0`) as one that nodes can resolve; any other unchanged.
+
+        Raises ValueError for one that cannot exist.
+        """
 
     def initial_map(self) -> Owners:
-        """First slot, last slot and owner of each range, as formed."""
+        """First slot, last slot and owner of each range, as formed; empty where keys have no slots."""
 
     def form(self, system: System) -> None:
         """Make it, and return when it serves everywhere and every replica is linked. Raises WaitTimeout."""
@@ -30,7 +76,10 @@ class Topology(Protocol):
         """Wait until all are at rest; None, or why they were not within the deadline."""
 
     def maps(self, system: System) -> dict[str, Owners]:
-        """What each node that answers believes of who serves what."""
+        """What each node that answers believes of who serves which slots; empty where keys have none."""
+
+    def owner(self, system: System, maps: Mapping[str, Owners]) -> Callable[[str], str]:
+        """Where a key is to be read now; any node where nobody serves it. `maps` is what `maps` found."""
 
     def holds(self, system: System, patterns: Iterable[str]) -> dict[str, list[str]]:
         """The keys that match one of `patterns`, by the primary that holds them."""

@@ -6,29 +6,46 @@ SET-CONFIG-EPOCH, and distinct epochs from the start spare the cluster the settl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from chaos.member import servers
+from chaos.roles import by_slot
+from chaos.topologies import contents
+from chaos.topologies.base import ClusterSpec, Kind
 from chaos.topologies.observer import Observer
 from chaos.topologies.rest import CLIENT_PREFIX, SETTLED, Unrest, await_all, converge
-from nemeses.system import ReplyError, System, Unreachable
+from checkers.keyslot import key_slot
+from nemeses.system import System
 from nemeses.view import Owners, View
 
 SLOTS = 16384
 READY_TIMEOUT_MS = 20_000
-SCAN_COUNT = 5_000
+PREFERRED = {"cluster-node-timeout": "1000"}
+IN_CLUSTER = {"cluster-enabled": "yes", "cluster-allow-replica-migration": "no"}
+"""Directives of every node, unless the scenario says otherwise; a replica that changes its primary would change what
+a fault's target means."""
 
 
 class ClusterTopology:
     """Forms a cluster of the system's nodes: the first `primaries` of them are primaries, the rest replicas in turn."""
 
-    def __init__(self, primaries: int, replicas: int) -> None:
-        """`replicas` is how many each primary has."""
-        names = [f"n{number}" for number in range(1, primaries * (1 + replicas) + 1)]
+    def __init__(self, spec: ClusterSpec) -> None:
+        """`spec` says how many primaries there are, how many replicas each has, and what they are told."""
+        primaries = spec.primaries
+        config = {**PREFERRED, **spec.config}
+        self.members = servers(primaries * (1 + spec.replicas), {**IN_CLUSTER, **config})
+        names = [member.name for member in self.members]
         self.names = names
         self.primaries = names[:primaries]
         self.replicas_of = {name: names[primaries + i :: primaries] for i, name in enumerate(self.primaries)}
         """Names of the replicas by the name of their primary, as formed."""
+        self.groups: Mapping[str, list[str]] = {}
+        self.patience_ms = 15_000 + 10 * int(config["cluster-node-timeout"])
+
+    def target(self, text: str, route: str) -> str:
+        """See `Topology.target`: keys have slots, and nodes know whose those are."""
+        return by_slot(text)
 
     def initial_map(self) -> list[tuple[int, int, str]]:
         """First slot, last slot and owner of each range, as formed: equal shares."""
@@ -64,29 +81,24 @@ class ClusterTopology:
 
     def maps(self, system: System) -> dict[str, Owners]:
         """See `Topology.maps`."""
-        return {name: view.owners() for name, view in _views(system)}
+        return {name: view.owners() for name, view in contents.views(system, self.names)}
+
+    def owner(self, system: System, maps: Mapping[str, Owners]) -> Callable[[str], str]:
+        """See `Topology.owner`: where nodes disagree, the last one is believed."""
+        owners: dict[int, str] = {}
+        for ranges in maps.values():
+            for first, last, owner in ranges:
+                owners.update(dict.fromkeys(range(first, last + 1), owner))
+        anyone = next(iter(maps), self.names[0])
+        return lambda key: owners.get(key_slot(key), anyone)
 
     def current_replicas(self, system: System) -> dict[str, list[str]]:
         """See `Topology.current_replicas`."""
-        found: dict[str, list[str]] = {}
-        for name, view in _views(system):
-            if view.myself.primary is not None:
-                found.setdefault(view.myself.primary, []).append(name)
-        return found
+        return contents.replicas(system, self.names)
 
     def holds(self, system: System, patterns: Iterable[str]) -> dict[str, list[str]]:
-        """The keys that match one of `patterns` (as in SCAN), sorted, by the primary that holds them.
-
-        Every node that calls itself a primary is asked, also about keys whose slot it does not serve; one that does
-        not answer is left out.
-        """
-        wanted = list(patterns)
-        found: dict[str, list[str]] = {}
-        for name, view in _views(system):
-            if view.myself.is_primary:
-                keys = {key for pattern in wanted for key in _scan(system, name, pattern)}
-                found[name] = sorted(key.decode(errors="replace") for key in keys)
-        return found
+        """See `Topology.holds`."""
+        return contents.holds(system, self.names, patterns)
 
     def _as_formed(self, system: System, views: dict[str, View]) -> str | None:
         for name, view in views.items():
@@ -105,16 +117,10 @@ def _replicate(system: System, replica: str, primary: str) -> None:
     system.wait(f"{replica} knows {primary} and replicates it", replicates, READY_TIMEOUT_MS)
 
 
-def _views(system: System) -> Iterator[tuple[str, View]]:
-    for name in system.nodes:
-        try:
-            yield name, View.fetch(system, name)
-        except (Unreachable, ReplyError):
-            continue
-
-
-def _scan(system: System, node: str, pattern: str) -> Iterator[bytes]:
-    cursor: bytes | int = 0
-    while cursor != b"0":
-        cursor, keys = system.call(node, "SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
-        yield from keys
+CLUSTER = Kind(
+    "a Redis Cluster: primaries that share the slots, each with its replicas",
+    ClusterTopology,
+    routes=("bare", "replica", "cluster", "redirect"),
+    capabilities=frozenset({"slots", "promotion"}),
+    config=PREFERRED,
+)

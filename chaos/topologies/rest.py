@@ -7,7 +7,7 @@ that its primary has. A replica that says its link is up may still lack thousand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from nemeses.system import System, Unreachable, WaitTimeout
@@ -48,6 +48,22 @@ Check = Callable[[System, dict[str, View]], str | None]
 """Says what keeps the cluster from being at rest, or None; gets each node's view."""
 
 
+def come_to_rest(system: System, nodes: Collection[str], checks: Iterable[Check], deadline_ms: int) -> Unrest | None:
+    """Wait until servers that are in no cluster are at rest; None, or why they were not within `deadline_ms`.
+
+    Clients are gone and replicas have caught up, and none of `checks` objects. Raises Interrupted.
+    """
+
+    def no_clients(system: System, _: dict[str, View]) -> str | None:
+        return _clients_left(system, nodes, CLIENT_PREFIX)
+
+    try:
+        await_all(system, "the servers come to rest", (no_clients, caught_up, *checks), deadline_ms, nodes)
+    except WaitTimeout as error:
+        return Unrest(str(error))
+    return None
+
+
 def converge(system: System, deadline_ms: int, client_prefix: str = CLIENT_PREFIX) -> Unrest | None:
     """Wait until the cluster is at rest, so that what it then holds decides durability. Does not raise for it.
 
@@ -62,11 +78,11 @@ def converge(system: System, deadline_ms: int, client_prefix: str = CLIENT_PREFI
         return None if system.now_ns() >= closing else _open_slots(views)
 
     def no_clients(system: System, _: dict[str, View]) -> str | None:
-        return _clients_left(system, client_prefix)
+        return _clients_left(system, system.nodes, client_prefix)
 
     def at_rest() -> Unrest | bool:
-        views = _views(system)
-        _none_objects(system, views, (no_clients, _knows_all_well, _caught_up))
+        views = _views(system, system.nodes)
+        _none_objects(system, views, (no_clients, _knows_all_well, caught_up))
         try:
             _none_objects(system, views, (_agree, _serves, no_open_slots))
         except Unreachable as objection:
@@ -105,19 +121,24 @@ def info(system: System, node: str, section: str, timeout_ms: int = 1_000) -> di
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
-def await_all(system: System, what: str, checks: Iterable[Check], timeout_ms: int) -> None:
-    """Wait until no check objects. Raises WaitTimeout, which quotes the objection that was left, and Interrupted."""
+def await_all(
+    system: System, what: str, checks: Iterable[Check], timeout_ms: int, nodes: Collection[str] | None = None
+) -> None:
+    """Wait until no check objects; they get the views of `nodes`, which are all unless given.
+
+    Raises WaitTimeout, which quotes the objection that was left, and Interrupted.
+    """
     wanted = list(checks)
 
     def at_rest() -> bool:
-        _none_objects(system, _views(system), wanted)
+        _none_objects(system, _views(system, system.nodes if nodes is None else nodes), wanted)
         return True
 
     system.wait(what, at_rest, timeout_ms)
 
 
-def _views(system: System) -> dict[str, View]:
-    return {name: View.fetch(system, name) for name in system.nodes}
+def _views(system: System, nodes: Collection[str]) -> dict[str, View]:
+    return {name: View.fetch(system, name) for name in nodes}
 
 
 def _none_objects(system: System, views: dict[str, View], checks: Iterable[Check]) -> None:
@@ -154,7 +175,7 @@ def _agree(_: System, views: dict[str, View]) -> str | None:
     return None
 
 
-def _caught_up(system: System, views: dict[str, View]) -> str | None:
+def caught_up(system: System, views: dict[str, View]) -> str | None:
     """Each replica is linked to its primary, in the same history, and has at least what that had a moment before."""
     for name, view in views.items():
         primary = view.myself.primary
@@ -181,9 +202,9 @@ def _open_slots(views: dict[str, View]) -> str | None:
     return None
 
 
-def _clients_left(system: System, prefix: str) -> str | None:
+def _clients_left(system: System, nodes: Collection[str], prefix: str) -> str | None:
     by_address = system.is_client if isinstance(system, KnowsClients) else lambda *_: False
-    for name in system.nodes:
+    for name in nodes:
         lines = system.call(name, "CLIENT", "LIST").decode(errors="replace").splitlines()
         connections = [dict(item.partition("=")[::2] for item in line.split(" ")) for line in lines]
         left = sum(
@@ -200,5 +221,5 @@ def _address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-SETTLED: tuple[Check, ...] = (_knows_all_well, _agree, _serves, _caught_up)
+SETTLED: tuple[Check, ...] = (_knows_all_well, _agree, _serves, caught_up)
 """The checks of a cluster that nobody is using."""

@@ -13,13 +13,14 @@ import yaml
 from isolated import run_isolated
 
 from chaos.deploy import namespace, nftables
-from chaos.deploy.directives import DEFAULTS
 from chaos.deploy.docker import images
 from chaos.deploy.docker.containers import MEMORY, PROCESSES
 from chaos.deploy.docker.engine import Once
 from chaos.deploy.docker.links import drops_for
 from chaos.deploy.docker.network import SUBNETS, Addresses
 from chaos.deploy.nftables import Drop
+from chaos.deploy.programs import PROGRAMS
+from chaos.topologies.cluster import IN_CLUSTER, PREFERRED
 from chaos.transport import local_address
 from nemeses.system import InjectionFailed
 
@@ -186,7 +187,7 @@ def test_the_compose_file_makes_what_a_run_makes():
     composed = yaml.safe_load((Path(__file__).parents[2] / "docker" / "compose.yaml").read_text())
     words = composed["x-node"]["command"]
     said = dict(zip((word.removeprefix("--") for word in words[::2]), words[1::2], strict=True))
-    assert said == {**DEFAULTS, "dir": images.DATA} | {"cluster-enabled": "yes"}
+    assert said == PROGRAMS["server"].defaults | IN_CLUSTER | PREFERRED | {"dir": images.DATA}
     (network,) = composed["networks"].values()
     subnet = IPv4Network(network["ipam"]["config"][0]["subnet"])
     assert network["internal"]

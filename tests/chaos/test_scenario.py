@@ -61,7 +61,7 @@ nemesis:
         ("name: x\nnemesis:\n  - {fault: kil}", 3, "did you mean 'kill'"),
         ("name: x\nnemesis:\n  - {fault: kill, at: 3}", 3, "write 3ms or 3s"),
         ("name: x\nnemesis:\n  - {fault: kill, at: 30s}", 3, "not before the end"),
-        ("name: x\nnemesis:\n  - {fault: kill, target: n9}", 3, "nodes are n1 to n6"),
+        ("name: x\nnemesis:\n  - {fault: kill, target: n9}", 3, "nodes are n1, n2, n3, n4, n5, n6"),
         ("name: x\nnemesis:\n  - {fault: kill, target: the big one}", 3, "target"),
         ("name: x\ncluster: {replicas: 0}\nnemesis:\n  - {fault: kill, target: a replica}", 4, "no replicas"),
         ("name: x\nnemesis:\n  - {fault: partition, with_clients: 40}", 3, "there are 10 clients"),

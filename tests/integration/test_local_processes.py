@@ -14,10 +14,12 @@ import pytest
 from clusters import client, cluster, nodes
 from isolated import ROOT, run_isolated
 
+from chaos import member
 from chaos.deploy import namespace, servers
 from chaos.deploy.local import LocalDeployment
 from chaos.deploy.processes import PIDS, kill_left
 from chaos.errors import ServerError
+from chaos.topologies.cluster import IN_CLUSTER
 from chaos.topologies.observer import Observer
 from nemeses.system import InjectionFailed, Kill, Links, Loss, Pause, Unreachable
 from nemeses.view import View
@@ -202,7 +204,12 @@ def test_the_observer_tells_what_nodes_say_of_themselves():
 def start_and_wait(directory, isolation):
     """Run in a process that will be killed."""
     with LocalDeployment(
-        servers.find(), 3, {}, Path(directory), began_ns=time.monotonic_ns(), clients=0, isolation=isolation
+        servers.find(),
+        member.servers(3, IN_CLUSTER),
+        Path(directory),
+        began_ns=time.monotonic_ns(),
+        clients=0,
+        isolation=isolation,
     ) as deployment:
         deployment.start_all()
         Path(directory, "ready").touch()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from leftovers import processes_of
 
+from chaos import member
 from chaos.campaign import run_campaign
 from chaos.deploy import servers
 from chaos.deploy.servers import Server
@@ -22,6 +23,7 @@ from chaos.errors import BadInput, RunFailed
 from chaos.run import run_scenario
 from chaos.scenario import load_scenario
 from chaos.store import HISTORY, read_executed
+from chaos.topologies.cluster import IN_CLUSTER
 from chaos.verify import verify_run
 from checkers import load
 from nemeses.system import Kill, Links, Pause, Unreachable
@@ -42,7 +44,9 @@ def run(name, out, seed=7, **overrides):
 def nodes(count, config=None, seed=1):
     with tempfile.TemporaryDirectory(prefix="cachequake-test-") as directory:
         work = Path(directory) / "work"
-        deployment = VirtualDeployment(servers.find(), compiler.shim(), count, config or {}, work, seed=seed)
+        deployment = VirtualDeployment(
+            servers.find(), compiler.shim(), member.servers(count, IN_CLUSTER | (config or {})), work, seed=seed
+        )
         try:
             deployment.start_all()
             yield deployment
@@ -232,7 +236,9 @@ def test_a_call_that_the_library_does_not_know_ends_the_run(tmp_path):
     )
     program = tmp_path / "server"
     subprocess.run([compiler.compiler(), "-o", program, source], check=True)
-    system = VirtualDeployment(Server(program, "valkey", "9"), compiler.shim(), 1, {}, tmp_path / "work", seed=1)
+    system = VirtualDeployment(
+        Server(program, "valkey", "9"), compiler.shim(), member.servers(1, {}), tmp_path / "work", seed=1
+    )
     try:
         with pytest.raises(RunFailed, match="n1 made a system call that would let the real world in"):
             system.start_all()

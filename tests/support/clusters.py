@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from chaos import member
 from chaos.deploy import servers
 from chaos.deploy.control import Control
 from chaos.deploy.local import LocalDeployment
 from chaos.deploy.network import Isolation
-from chaos.topologies.cluster import ClusterTopology
+from chaos.topologies import ClusterSpec
+from chaos.topologies.cluster import IN_CLUSTER, ClusterTopology
 
 CLIENTS = 3
 
@@ -29,8 +31,7 @@ def nodes(
     with tempfile.TemporaryDirectory(prefix="cachequake-test-") as directory:
         deployment = LocalDeployment(
             servers.find(),
-            count,
-            {"cluster-node-timeout": 500} | (config or {}),
+            member.servers(count, IN_CLUSTER | {"cluster-node-timeout": 500} | (config or {})),
             Path(directory),
             began_ns=time.monotonic_ns(),
             clients=CLIENTS,
@@ -51,7 +52,7 @@ def cluster(
     wanted: Collection[str] = (),
 ) -> Iterator[tuple[LocalDeployment, ClusterTopology]]:
     """A formed cluster of nodes."""
-    topology = ClusterTopology(primaries, replicas)
+    topology = ClusterTopology(ClusterSpec(primaries=primaries, replicas=replicas))
     with nodes(len(topology.names), config, isolation, wanted) as deployment:
         topology.form(deployment)
         yield deployment, topology

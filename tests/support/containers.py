@@ -17,8 +17,10 @@ from chaos.deploy.docker.deployment import DockerDeployment
 from chaos.deploy.docker.engine import RUN, Engine
 from chaos.deploy.docker.images import server_image
 from chaos.errors import ServerError
+from chaos.member import servers
 from chaos.store import locked
-from chaos.topologies.cluster import ClusterTopology
+from chaos.topologies import ClusterSpec
+from chaos.topologies.cluster import IN_CLUSTER, ClusterTopology
 
 CLIENTS = 3
 
@@ -60,8 +62,7 @@ def container_nodes(
         deployment = DockerDeployment(
             engine,
             partial(server_image, engine, None, None),
-            count,
-            {"cluster-node-timeout": 500} | (config or {}),
+            servers(count, IN_CLUSTER | {"cluster-node-timeout": 500} | (config or {})),
             run,
             run / "work",
             began_ns=time.monotonic_ns(),
@@ -85,7 +86,7 @@ def container_cluster(
     wanted: Collection[str] = (),
 ) -> Iterator[tuple[DockerDeployment, ClusterTopology]]:
     """A formed cluster of nodes."""
-    topology = ClusterTopology(primaries, replicas)
+    topology = ClusterTopology(ClusterSpec(primaries=primaries, replicas=replicas))
     with container_nodes(len(topology.names), config, enter, published, wanted) as deployment:
         topology.form(deployment)
         yield deployment, topology

@@ -10,11 +10,14 @@ from typing import Any
 import hiredis
 from fake_cluster import Connection, FakeCluster, Scene
 
+from chaos.member import Member
 from chaos.plan import Plan
 from chaos.recorder import Recorder
+from chaos.roles import by_slot
 from chaos.store import PARTS
 from chaos.topologies.rest import Unrest
 from chaos.workloads import WORKLOADS, Mixture
+from checkers.keyslot import key_slot
 from nemeses.system import Interrupted, Node, ReplyError, WaitTimeout
 from nemeses.view import Owners
 
@@ -121,6 +124,12 @@ class MemoryTopology:
         self.cluster = cluster
         self.unrest = unrest
         self.replicas_of = cluster.replicas
+        self.members = [Member(name) for name in cluster.nodes]
+        self.groups: Mapping[str, list[str]] = {}
+        self.patience_ms = 1_000
+
+    def target(self, text: str, route: str) -> str:
+        return by_slot(text)
 
     def initial_map(self) -> Owners:
         return self.cluster.ranges
@@ -141,6 +150,10 @@ class MemoryTopology:
 
     def maps(self, system: Any) -> dict[str, Owners]:
         return dict.fromkeys(self.cluster.nodes, self.cluster.ranges)
+
+    def owner(self, system: Any, maps: Mapping[str, Owners]) -> Callable[[str], str]:
+        owners = {slot: name for first, last, name in self.cluster.ranges for slot in range(first, last + 1)}
+        return lambda key: owners[key_slot(key)]
 
     def holds(self, system: Any, patterns: Any) -> dict[str, list[str]]:
         nodes = [node for node in self.cluster.nodes.values() if node.primary is None]

@@ -14,6 +14,7 @@ from chaos.deploy.clock import Clock
 from chaos.deploy.control import Control
 from chaos.deploy.processes import with_parent
 from chaos.job import Job, Share
+from chaos.topologies import ClusterSpec
 from chaos.topologies.cluster import ClusterTopology
 from nemeses.stream import derive
 from nemeses.system import Node
@@ -36,7 +37,7 @@ class PlainCluster(Clock):
 
     def __init__(self, directory: Path, primaries: int = 3, replicas: int = 1) -> None:
         super().__init__(time.monotonic_ns())
-        self.topology = ClusterTopology(primaries, replicas)
+        self.topology = ClusterTopology(ClusterSpec(primaries=primaries, replicas=replicas))
         self.nodes = {name: _node(name) for name in self.topology.names}
         self._directory = directory
         self._control = Control(lambda node: (self.nodes[node].host, self.nodes[node].port), "127.0.0.1")

@@ -83,7 +83,7 @@ class Container:
             place,
             run,
             f"{prefix}-{self.name}",
-            {"command": [*command, CONFIGURATION], "user": self._user(), "environment": self._environment()},
+            {"command": list(command), "user": self._user(), "environment": self._environment()},
             {
                 "binds": self._binds(),
                 "mem_limit": MEMORY,

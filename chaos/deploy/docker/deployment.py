@@ -16,7 +16,7 @@ from chaos.deploy import skew
 from chaos.deploy.addresses import BUS_PORT, DATA_PORT
 from chaos.deploy.clock import Clock
 from chaos.deploy.control import Control
-from chaos.deploy.directives import DEFAULTS, collect, configuration, last_words, refuse_ours, remove_data
+from chaos.deploy.directives import collect, configuration, last_words, refuse_ours, remove_data
 from chaos.deploy.docker.containers import CONFIGURATION, LOOPBACK, Container, published_port
 from chaos.deploy.docker.engine import Engine
 from chaos.deploy.docker.images import DATA, Image
@@ -24,9 +24,11 @@ from chaos.deploy.docker.inside import FromHelpers, FromHere, Gone, Inside
 from chaos.deploy.docker.links import ContainerLinks
 from chaos.deploy.docker.network import Network, open_network
 from chaos.deploy.endpoints import Shape
+from chaos.deploy.programs import PROGRAMS
 from chaos.deploy.round_trip import measure_ms
 from chaos.deploy.skew import WrongClock
 from chaos.errors import ServerError
+from chaos.member import Member
 from chaos.transport import local_address
 from nemeses.system import InjectionFailed, Node, Port, ReplyError, Unreachable
 
@@ -47,8 +49,7 @@ class DockerDeployment(Clock):
         self,
         engine: Engine,
         image: Callable[[], Image],
-        count: int,
-        config: Mapping[str, Any],
+        members: Sequence[Member],
         run: Path,
         directory: Path,
         *,
@@ -63,11 +64,11 @@ class DockerDeployment(Clock):
         `image` is called at the start, for it may take a while. `run` is the directory that what is made is labelled
         with, and `directory` is for the nodes' data and logs. `enter` says whether links are cut from this machine, and
         `published` whether nodes are reached by published ports; both are found out unless given. Clocks can be set
-        wrong when `wanted` has `skew`. `config`, `began_ns` and
+        wrong when `wanted` has `skew`. `members`, `began_ns` and
         `clients` are as for `LocalDeployment`. Raises ServerError.
         """
         super().__init__(began_ns)
-        refuse_ours(config, "docker")
+        refuse_ours(members, "docker")
         self.notes: Sequence[str] = ()
         self.server = "unknown"
         self.published: dict[str, tuple[str, int]] = {}
@@ -76,11 +77,11 @@ class DockerDeployment(Clock):
         self._find_image = image
         self._run = run
         self._directory = directory.absolute()
-        self._config = {**DEFAULTS, **config}
-        self._numbers = {f"n{number}": number for number in range(1, count + 1)}
+        self._members = {member.name: member for member in members}
+        self._numbers = {member.name: number for number, member in enumerate(members, 1)}
         with contextlib.ExitStack() as ends:
             ends.callback(engine.close)
-            self._network: Network = open_network(engine, run, count, clients, enter, published)
+            self._network: Network = open_network(engine, run, len(members), clients, enter, published)
             ends.callback(self._network.close)
             addresses = self._network.addresses
             own = {name: addresses.node(number) for name, number in self._numbers.items()}
@@ -265,11 +266,15 @@ class DockerDeployment(Clock):
         bound = "0.0.0.0" if self.publishes else address
         ours = {"port": str(DATA_PORT), "bind": bound, "dir": DATA, "cluster-announce-ip": address}
         file = container.directory / Path(CONFIGURATION).name
-        file.write_text(configuration({**self._config, **ours}))
+        member = self._members[container.name]
+        program = PROGRAMS[member.program]
+        file.write_text(configuration({**program.defaults, **member.config, **ours}))
         place = self._inside.place(container.name, self._network.place(address))
         if self.publishes and place.holder is not None:
             self.published[container.name] = LOOPBACK, published_port(self._engine, place.holder)
-        container.create(image.name, image.command, place, self._run, self._network.name)
+        container.create(
+            image.name, [*image.command, CONFIGURATION, *program.options], place, self._run, self._network.name
+        )
         container.start()
 
     def _reached_at(self, node: str) -> tuple[str, int]:

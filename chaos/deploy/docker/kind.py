@@ -14,8 +14,10 @@ from chaos.deploy import namespace, probe, skew
 from chaos.deploy.base import Deployment
 from chaos.deploy.namespace import CHOICE
 from chaos.errors import BadInput, ServerError
+from chaos.topologies import make_topology
 from nemeses import FAULTS
 from nemeses.fault import PlannedFault
+from nemeses.system import FORMED
 
 if TYPE_CHECKING:
     from chaos.plan import Plan
@@ -54,7 +56,7 @@ class DockerKind:
         finally:
             engine.close()
         for fault in plan.faults:
-            missing = FAULTS[fault.kind].requires - CAPABILITIES
+            missing = FAULTS[fault.kind].requires - FORMED - CAPABILITIES
             if "skew" in missing and (reason := skew.reason_against()) is not None:
                 raise BadInput(f"fault {fault.kind} cannot be done here: {reason}")
             if (
@@ -82,13 +84,11 @@ class DockerKind:
 
         engine = Engine()
         remove_orphans(engine)
-        cluster = plan.scenario.cluster
         chosen = os.environ.get(CHOICE)
         deployment = DockerDeployment(
             engine,
             partial(server_image, engine, image, server),
-            cluster.primaries * (1 + cluster.replicas),
-            cluster.config,
+            make_topology(plan.scenario.cluster).members,
             run_dir,
             run_dir / WORK,
             began_ns=time.monotonic_ns(),

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chaos.deploy.addresses import BUS_PORT, DATA_PORT, Addresses
-from chaos.deploy.directives import DEFAULTS, collect, configuration, last_words, refuse_ours, remove_data
+from chaos.deploy.directives import collect, configuration, last_words, refuse_ours, remove_data
+from chaos.deploy.programs import CONFIGURATION, PROGRAMS
 from chaos.deploy.servers import Server
 from chaos.deploy.virtual.control import Control
 from chaos.deploy.virtual.links import Disturbance, Links
@@ -26,6 +27,7 @@ from chaos.deploy.virtual.process import Process
 from chaos.deploy.virtual.trace import Trace
 from chaos.deploy.virtual.world import Event, Fibre, World
 from chaos.errors import RunFailed, ServerError
+from chaos.member import Member
 from nemeses.stream import derive
 from nemeses.system import Node, Port, ReplyError, SystemFault, Unreachable, WaitTimeout
 
@@ -50,20 +52,19 @@ NUMBERS = 1_000
 
 
 class VirtualDeployment:
-    """Implements `System` and `Threads` of `nemeses.system`, and what `CAPABILITIES` names. Nodes are `n1` to `nN`."""
+    """Implements `System` and `Threads` of `nemeses.system`, and what `CAPABILITIES` names."""
 
     isolation = "simulated network"
     capabilities = CAPABILITIES
 
-    def __init__(
-        self, server: Server, shim: Path, count: int, config: Mapping[str, Any], directory: Path, *, seed: int
-    ) -> None:
+    def __init__(self, server: Server, shim: Path, members: Sequence[Member], directory: Path, *, seed: int) -> None:
         """Prepare nodes, their directories and the network between them; nothing is started.
 
-        `config` maps directives to values; `directory` is for data and logs and is made. `seed` decides latencies and
-        what servers draw at random. Raises ServerError for a directive that is not the user's to set.
+        `members` are the nodes, and what each is told; `directory` is for data and logs and is made.
+        `seed` decides latencies and what servers draw at random. Raises ServerError for a directive that is not the
+        user's to set.
         """
-        refuse_ours(config, "virtual")
+        refuse_ours(members, "virtual")
         self.began_ns = 0
         self.server = server
         self.directory = directory.absolute()
@@ -71,10 +72,11 @@ class VirtualDeployment:
         self.addresses = Addresses("127.0")
         self.world = World()
         self._shim = shim
-        self._config = config
+        self._members = {member.name: member for member in members}
+        self._numbers = {name: number for number, name in enumerate(self._members, 1)}
         self._seed = seed
-        self._starts = dict.fromkeys([f"n{number}" for number in range(1, count + 1)], 0)
-        hosts = {name: self.addresses.node(number) for number, name in enumerate(self._starts, 1)}
+        self._starts = dict.fromkeys(self._members, 0)
+        hosts = {name: self.addresses.node(number) for name, number in self._numbers.items()}
         self.nodes: Mapping[str, Node] = {name: Node(name, host, DATA_PORT, BUS_PORT) for name, host in hosts.items()}
         self._names = {host: name for name, host in hosts.items()}
         self.links = Links(seed)
@@ -278,7 +280,10 @@ class VirtualDeployment:
         directory.mkdir(exist_ok=True)
         host = self.nodes[name].host
         ours = {"port": str(DATA_PORT), "bind": host, "bind-source-addr": host}
-        (directory / "server.conf").write_text(configuration({**DEFAULTS, **self._config, **ours}))
+        member = self._members[name]
+        (directory / CONFIGURATION).write_text(
+            configuration({**PROGRAMS[member.program].defaults, **member.config, **ours})
+        )
 
     def _spawn(self, name: str) -> None:
         """A new process with its own seed and numbers; its environment is the same wherever the run is."""
@@ -287,7 +292,7 @@ class VirtualDeployment:
         environment = {
             "LD_PRELOAD": str(self._shim),
             "CACHEQUAKE_SEED": str(derive(self._seed, "server", name, start) >> 1),
-            "CACHEQUAKE_PID": str((int(name[1:]) * 100 + start % 100) * NUMBERS),
+            "CACHEQUAKE_PID": str((self._numbers[name] * 100 + start % 100) * NUMBERS),
             "CACHEQUAKE_ADDRESS": self.nodes[name].host,
             "CACHEQUAKE_DIRECTORY": f"/virtual/{name}",
             "PATH": os.defpath,
@@ -298,9 +303,8 @@ class VirtualDeployment:
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         directory = self.directory / name
         try:
-            self._processes[name].spawn(
-                [str(self.server.path), "server.conf"], directory, environment, directory / "server.log"
-            )
+            command = PROGRAMS[self._members[name].program].command(self.server.path)
+            self._processes[name].spawn(command, directory, environment, directory / "server.log")
         except OSError as error:
             raise ServerError(f"{name}: {self.server.path} cannot be started: {error}") from error
 

@@ -12,8 +12,10 @@ from chaos.deploy.base import Deployment
 from chaos.deploy.processes import remove_left
 from chaos.deploy.virtual import compiler
 from chaos.errors import BadInput, ServerError
+from chaos.topologies import make_topology
 from nemeses import FAULTS
 from nemeses.stream import derive
+from nemeses.system import FORMED
 
 if TYPE_CHECKING:
     from chaos.plan import Plan
@@ -46,7 +48,7 @@ class VirtualKind:
             )
         _refuse_directives(scenario.cluster.config)
         for fault in plan.faults:
-            if missing := sorted(FAULTS[fault.kind].requires - CAPABILITIES):
+            if missing := sorted(FAULTS[fault.kind].requires - FORMED - CAPABILITIES):
                 raise BadInput(f"fault {fault.kind} needs {', '.join(missing)}, which virtual cannot do")
 
     def prefix(self) -> list[str]:
@@ -62,12 +64,10 @@ class VirtualKind:
         from chaos.deploy.virtual.deployment import VirtualDeployment
 
         _pin()
-        cluster = plan.scenario.cluster
         return VirtualDeployment(
             servers.find(server),
             compiler.shim(),
-            cluster.primaries * (1 + cluster.replicas),
-            cluster.config,
+            make_topology(plan.scenario.cluster).members,
             run_dir / WORK,
             seed=derive(plan.seed, "virtual"),
         )
