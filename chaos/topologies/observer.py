@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Self
 
@@ -18,16 +18,21 @@ PATIENCE_MS = 400
 class Observer:
     """Asks every node about every 100 ms, each from a thread of its own: a paused one keeps no other waiting."""
 
-    def __init__(self, system: System, emit: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(
+        self, system: System, emit: Callable[[Mapping[str, Any]], None], nodes: Collection[str] | None = None
+    ) -> None:
         """`emit` gets the value of a `view` event, at the start and at every change; it must be thread-safe.
 
-        A node that is down says nothing of itself: its event has `node` and `state` only.
+        `nodes` are those to ask: all, unless given. One that is in no cluster has neither slots nor epoch. A node that is down says nothing of itself: its event has `node` and `state` only.
         """
         self._system = system
         self._emit = emit
         threads = threads_of(system)
         self._stop = threads.event()
-        self._threads = [threads.thread(partial(self._watch, node), f"observer-{node}") for node in system.nodes]
+        self._threads = [
+            threads.thread(partial(self._watch, node), f"observer-{node}")
+            for node in (system.nodes if nodes is None else nodes)
+        ]
 
     def __enter__(self) -> Self:
         self.start()
@@ -60,7 +65,7 @@ class Observer:
         """What a node says of itself; None when it answers but cannot say yet (LOADING)."""
         try:
             myself = View.fetch(self._system, node, PATIENCE_MS).myself
-            state = info(self._system, node, "cluster-info", PATIENCE_MS)["cluster_state"]
+            state = "ok" if myself.alone else info(self._system, node, "cluster-info", PATIENCE_MS)["cluster_state"]
         except Unreachable:
             return {"node": node, "state": "down"}
         except ReplyError:
