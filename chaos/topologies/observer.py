@@ -23,7 +23,8 @@ class Observer:
     ) -> None:
         """`emit` gets the value of a `view` event, at the start and at every change; it must be thread-safe.
 
-        `nodes` are those to ask: all, unless given. One that is in no cluster has neither slots nor epoch. A node that is down says nothing of itself: its event has `node` and `state` only.
+        `nodes` are those to ask: all, unless given. One that is in no cluster has neither slots nor epoch. A node that
+        is down says nothing of itself: its event has `node` and `state` only.
         """
         self._system = system
         self._emit = emit
