@@ -30,7 +30,7 @@ from checkers.history import History
 from checkers.transactions import list_append, phenomena, read_write
 from checkers.transactions.cycles import Found, find
 from checkers.transactions.explain import Explainer
-from checkers.transactions.graph import NAMES, Dependencies, build
+from checkers.transactions.graph import Dependencies, build
 from checkers.transactions.micro import Flags, Transactions, flatten
 from checkers.transactions.models import RULES_OUT, not_ruled_out, ruled_out
 
@@ -56,7 +56,7 @@ def check_transactions(history: History, *, null_reads_unknown: bool = False) ->
     dependencies = Dependencies(len(transactions))
     list_append.depend(lists, committed, dependencies)
     read_write.depend(registers, committed, dependencies)
-    graph = build(transactions, dependencies, ordered=not history.header.get("completions_only"))
+    graph, edges = build(transactions, dependencies, ordered=not history.header.get("completions_only"))
     found = find(graph, transactions, MOST_LISTED)
 
     collector = Collector(CHECKER)
@@ -70,7 +70,6 @@ def check_transactions(history: History, *, null_reads_unknown: bool = False) ->
         collector.add(explainer.cycle(cycle))
     for kind, more in found.more.items():
         collector.count(kind, more)
-    edges = {name: int(np.count_nonzero(graph.kind == kind)) for kind, name in enumerate(NAMES)}
     metrics = _metrics(transactions, collector.counts, found)
     metrics |= {"edges": edges, "version_orders": int(np.count_nonzero(lists.ordered))}
     return collector.finding(metrics, _unknown(transactions))

@@ -4,6 +4,9 @@ Nodes are transactions. Some relations hold between every member of one set and 
 before whom began, or all readers of a version and all its successors. Those run through extra nodes, so that n times
 m pairs become n + m edges. An extra node is entered only by an edge that bears the kind of the relation; edges that
 leave it are `LINK` and mean nothing of their own.
+
+Of the graph only that part is built in which a cycle can be (see `checkers.transactions.where`): of most histories
+none at all.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
+from checkers.history import NEVER
 from checkers.transactions.micro import Flags, Ints, Transactions
+from checkers.transactions.where import suspected
 
 Kinds = NDArray[np.uint8]
 
@@ -46,6 +51,8 @@ class Dependencies:
     """Number of nodes in use, extra ones included."""
     parts: list[tuple[Ints, Ints, Kinds]] = field(default_factory=list)
     fans: list[Fan] = field(default_factory=list)
+    before: list[Ints] = field(default_factory=list)
+    """For each extra node, a transaction that it leads to."""
 
     def __post_init__(self) -> None:
         self.nodes = max(self.nodes, self.count)
@@ -72,6 +79,7 @@ class Dependencies:
         onward = self.nodes + np.arange(size)
         back = onward + size
         self.nodes += 2 * size
+        self.before += [target, target[np.searchsorted(group, group)]]
         joined = np.flatnonzero(group[1:] == group[:-1])
         for line, from_, to in ((onward, joined, joined + 1), (back, joined + 1, joined)):
             self.parts.append((line, target, np.full(size, LINK, np.uint8)))
@@ -115,38 +123,54 @@ class Graph:
         shape = (self.nodes, self.nodes)
         return coo_array((np.ones(len(self.source)), (self.source, self.target)), shape=shape).tocsr()
 
-    def components(self) -> tuple[Ints, Ints]:
-        """By node, the number of its strongly connected component; and the size of each component."""
-        if not len(self.source):
-            return np.arange(self.nodes), np.ones(self.nodes, np.int64)
-        count, labels = connected_components(self.matrix(), directed=True, connection="strong")
-        return labels.astype(np.int64), np.bincount(labels, minlength=count)
-
     def knots(self) -> tuple[Graph, Ints]:
         """The edges that lie on a cycle, and the component of each; edges are sorted by component."""
-        labels, sizes = self.components()
-        label = labels[self.source]
-        inside = np.flatnonzero((label == labels[self.target]) & (sizes[label] > 1))
+        used = np.zeros(self.nodes, np.bool_)
+        used[self.source] = used[self.target] = True
+        number = np.cumsum(used) - 1
+        u, v = number[self.source], number[self.target]
+        dense = Graph(self.count, int(used.sum()), u, v, self.kind)
+        labels = connected_components(dense.matrix(), connection="strong")[1] if len(u) else u
+        label = labels[u]
+        inside = np.flatnonzero(label == labels[v])
         inside = inside[np.argsort(label[inside], kind="stable")]
         graph = Graph(self.count, self.nodes, self.source[inside], self.target[inside], self.kind[inside], self.fans)
         return graph, label[inside]
 
 
-def build(transactions: Transactions, dependencies: Dependencies, *, ordered: bool) -> Graph:
-    """The graph of the dependencies and, if the history tells when operations were (`ordered`), of time.
+def build(transactions: Transactions, dependencies: Dependencies, *, ordered: bool) -> tuple[Graph, dict[str, int]]:
+    """The part of the graph that can have cycles, and how many edges of each kind the whole graph has.
 
+    The edges are those of the dependencies and, if the history tells when operations were (`ordered`), those of time.
     *process*: one client's transactions follow each other. *realtime*: one ended before the other began. Nothing
     follows a transaction of unknown outcome, which may still take effect later; failed ones never happened.
     """
     if ordered:
         _process(transactions, dependencies)
-        _realtime(transactions, dependencies)
+    start = transactions.start if ordered else np.arange(len(transactions))
+    end = np.where(transactions.ok & ordered, transactions.end, NEVER)
+    source, target, kind = _joined(dependencies)
+    before = np.concatenate([start[:0], *dependencies.before])
+    here = suspected(start, end, before, source, target)
+    counts = dict(zip(NAMES, np.bincount(kind, minlength=len(NAMES)).tolist(), strict=False))
+    chosen = here[source] & here[target]
+    dependencies.parts = [(source[chosen], target[chosen], kind[chosen])]
+    if ordered:
+        happened = np.flatnonzero(~transactions.failed)
+        ended = transactions.end[happened[transactions.ok[happened]]]
+        counts["realtime"] = int(np.count_nonzero(ended < transactions.start[happened[-1:]]))
+        _realtime(transactions, happened[here[happened]], dependencies)
+    source, target, kind = _joined(dependencies)
+    return Graph(dependencies.count, dependencies.nodes, source, target, kind, dependencies.fans), counts
+
+
+def _joined(dependencies: Dependencies) -> tuple[Ints, Ints, Kinds]:
+    """All edges so far."""
     empty = np.zeros(0, np.int64)
     parts = dependencies.parts or [(empty, empty, empty.astype(np.uint8))]
     index = np.int32 if dependencies.nodes < 2**31 else np.int64
     source, target = (np.concatenate([part[side].astype(index) for part in parts]) for side in (0, 1))
-    kind = np.concatenate([part[2] for part in parts])
-    return Graph(dependencies.count, dependencies.nodes, source, target, kind, dependencies.fans)
+    return source, target, np.concatenate([part[2] for part in parts])
 
 
 def _process(transactions: Transactions, dependencies: Dependencies) -> None:
@@ -159,9 +183,8 @@ def _process(transactions: Transactions, dependencies: Dependencies) -> None:
     dependencies.add(PROCESS, happened[known[follows]], happened[1:][follows])
 
 
-def _realtime(transactions: Transactions, dependencies: Dependencies) -> None:
+def _realtime(transactions: Transactions, happened: Ints, dependencies: Dependencies) -> None:
     """One extra node for all completions between two starts: it leads to the starts after it and to the next node."""
-    happened = np.flatnonzero(~transactions.failed)
     begun = transactions.start[happened]
     ended = happened[transactions.ok[happened]]
     place = np.searchsorted(begun, transactions.end[ended], side="right")
