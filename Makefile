@@ -24,7 +24,7 @@ demo: install
 	@$(BIN)/cachequake demo
 
 test: $(VENV)/test-installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ from nemeses.system import Bandwidth, Delay, Kill, Links, Loss, Pause, ReplyErro
 from nemeses.targets import Survey
 from nemeses.view import View
 
-pytestmark = [pytest.mark.server, pytest.mark.docker]
+pytestmark = [pytest.mark.server, pytest.mark.docker, pytest.mark.xdist_group("docker")]  # one engine, one worker
 
 DEPLOYMENTS = ["local", "docker"]
 PUBLISHED = "docker by published ports"
