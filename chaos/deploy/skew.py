@@ -1,29 +1,25 @@
 """Wall clocks that are wrong: a library that is preloaded into servers, and the files that tell it by how much.
 
-The library (`skew.c`) is made from its source where a C compiler is, once for each version of it. It reads its file at
-every look at the clock, so an offset changes while the server runs, and lasts over its restarts.
+The library (`skew.c`) reads its file at every look at the clock, so an offset changes while the server runs, and lasts
+over its restarts.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from chaos.deploy import preload
 from chaos.errors import ServerError
 
 SOURCE = Path(__file__).with_name("skew.c")
 VARIABLE = "CACHEQUAKE_SKEW"
 """Names the file with the offset, for the library."""
 FILE = "clock-offset"
-_FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-nostdlib", "-fno-stack-protector", "-fvisibility=hidden")
 _LOOKS = 3
 
 
@@ -37,35 +33,8 @@ def reason_against() -> str | None:
 
 
 def library() -> Path:
-    """The library to preload, made if this version of it never was. Raises ServerError where that is not possible."""
-    if not sys.platform.startswith("linux"):
-        raise ServerError("setting a server's clock wrong needs Linux, where a library can be preloaded")
-    version = hashlib.blake2b(SOURCE.read_bytes(), digest_size=8).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cachequake"
-    made = cache / f"skew-{version}-{os.uname().machine}.so"
-    if set(" :") & set(str(made)):
-        raise ServerError(f"{made} cannot be preloaded, as its path has a space or a colon: set XDG_CACHE_HOME")
-    if not made.exists():
-        _compile(made)
-    return made
-
-
-def _compile(made: Path) -> None:
-    compiler = shutil.which(os.environ.get("CC") or "cc")
-    if compiler is None:
-        raise ServerError(
-            "setting a server's clock wrong needs a C compiler once, and there is no `cc`: "
-            "install gcc or clang with the headers of libc, or name one in CC"
-        )
-    half = made.with_suffix(f".{os.getpid()}")
-    try:
-        made.parent.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run([compiler, *_FLAGS, "-o", half, SOURCE], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise ServerError(f"{compiler} cannot compile the library that sets clocks wrong: {done.stderr.strip()}")
-        half.replace(made)  # complete or not there, also when several runs compile at once
-    except OSError as error:
-        raise ServerError(f"the library that sets clocks wrong cannot be kept in {made.parent}: {error}") from error
+    """The library to preload. Raises ServerError where it cannot be made."""
+    return preload.library("skew", "setting a server's clock wrong", [SOURCE], ("-nostdlib", "-fno-stack-protector"))
 
 
 class WrongClock:

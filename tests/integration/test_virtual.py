@@ -14,12 +14,12 @@ from leftovers import processes_of
 
 from chaos import member
 from chaos.campaign import run_campaign
-from chaos.deploy import servers
+from chaos.deploy import preload, servers
 from chaos.deploy.servers import Server
-from chaos.deploy.virtual import compiler
 from chaos.deploy.virtual.deployment import VirtualDeployment
+from chaos.deploy.virtual.shim_library import shim
 from chaos.deploy.virtual.trace import TRACE
-from chaos.errors import BadInput, RunFailed
+from chaos.errors import BadInput, RunFailed, ServerError
 from chaos.run import run_scenario
 from chaos.scenario import load_scenario
 from chaos.store import HISTORY, read_executed
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
     pytest.mark.server,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="virtual time preloads a library: Linux only"),
-    pytest.mark.skipif(compiler.compiler() is None, reason="no C compiler to make the preloaded library with"),
+    pytest.mark.skipif(preload.compiler() is None, reason="no C compiler to make the preloaded library with"),
 ]
 
 
@@ -45,7 +45,7 @@ def nodes(count, config=None, seed=1):
     with tempfile.TemporaryDirectory(prefix="cachequake-test-") as directory:
         work = Path(directory) / "work"
         deployment = VirtualDeployment(
-            servers.find(), compiler.shim(), member.servers(count, IN_CLUSTER | (config or {})), work, seed=seed
+            servers.find(), shim(), member.servers(count, IN_CLUSTER | (config or {})), work, seed=seed
         )
         try:
             deployment.start_all()
@@ -235,10 +235,8 @@ def test_a_call_that_the_library_does_not_know_ends_the_run(tmp_path):
         "int main(void) { syscall(SYS_socket, AF_INET, SOCK_STREAM, 0); return 0; }\n"
     )
     program = tmp_path / "server"
-    subprocess.run([compiler.compiler(), "-o", program, source], check=True)
-    system = VirtualDeployment(
-        Server(program, "valkey", "9"), compiler.shim(), member.servers(1, {}), tmp_path / "work", seed=1
-    )
+    subprocess.run([preload.compiler(), "-o", program, source], check=True)
+    system = VirtualDeployment(Server(program, "valkey", "9"), shim(), member.servers(1, {}), tmp_path / "work", seed=1)
     try:
         with pytest.raises(RunFailed, match="n1 made a system call that would let the real world in"):
             system.start_all()
@@ -249,8 +247,8 @@ def test_a_call_that_the_library_does_not_know_ends_the_run(tmp_path):
 def test_without_a_compiler_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CC", "no-such-compiler")
-    with pytest.raises(BadInput, match="install gcc or clang"):
-        compiler.shim()
+    with pytest.raises(ServerError, match="install gcc or clang"):
+        shim()
 
 
 def test_a_script_cannot_be_preloaded_into(tmp_path):

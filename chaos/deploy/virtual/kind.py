@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from chaos.deploy import servers
 from chaos.deploy.base import Deployment
 from chaos.deploy.processes import remove_left
-from chaos.deploy.virtual import compiler
+from chaos.deploy.virtual.shim_library import shim
 from chaos.errors import BadInput, ServerError
+from chaos.routes import PLACEMENTS
 from chaos.topologies import make_topology
 from nemeses import FAULTS
 from nemeses.stream import derive
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 WORK = "work"
 """Folder of the nodes' data in a run directory; removed when the run ends."""
-ROUTES = ("bare", "replica")
-"""Routes whose clients do no input or output of their own."""
 
 
 class VirtualKind:
@@ -37,14 +36,14 @@ class VirtualKind:
             raise BadInput(f"--image {image}: virtual runs no containers; add --deploy docker, or name a --server")
         try:
             found = servers.find(server)
+            shim()
         except ServerError as error:
             raise BadInput(str(error)) from error
         _refuse_static(found.path)
-        compiler.shim()
         scenario = plan.scenario
-        if scenario.clients.route not in ROUTES:
+        if scenario.clients.route not in PLACEMENTS:  # its clients do input and output of their own
             raise BadInput(
-                f"route {scenario.clients.route} runs in real time: with virtual use one of {', '.join(ROUTES)}"
+                f"route {scenario.clients.route} runs in real time: with virtual use one of {', '.join(PLACEMENTS)}"
             )
         _refuse_directives(scenario.cluster.config)
         for fault in plan.faults:
@@ -66,7 +65,7 @@ class VirtualKind:
         _pin()
         return VirtualDeployment(
             servers.find(server),
-            compiler.shim(),
+            shim(),
             make_topology(plan.scenario.cluster).members,
             run_dir / WORK,
             seed=derive(plan.seed, "virtual"),
