@@ -61,6 +61,8 @@ class Transactions:
     """`APPEND`, `WRITE` or `READ`."""
     length: Ints
     """How long the list is that it read, or `NULL` or `PLAIN`; `PLAIN` for whatever is appended."""
+    code: Ints
+    """The code of what it wrote (see `Values`); 0 for a read."""
     place: Ints
     """Where its argument stands in `arguments`."""
     arguments: list[Any]
@@ -127,6 +129,7 @@ class Transactions:
             key=self.key[kept],
             kind=self.kind[kept],
             length=self.length[kept],
+            code=self.code[kept],
             place=self.place[kept],
         )
 
@@ -141,13 +144,16 @@ def flatten(history: History, *, null_reads_unknown: bool = False) -> tuple[Tran
     row = _taking_part(operations)
     values = operations.value if len(row) == len(operations) else [operations.value[n] for n in row.tolist()]
     numbers: defaultdict[Any, int] = defaultdict(count().__next__)
+    codes = Values()
     arguments: list[Any] = []
     try:
-        blocks = [_block(values[first : first + _BLOCK], numbers, arguments) for first in range(0, len(values), _BLOCK)]
+        blocks = [
+            _block(values[first : first + _BLOCK], numbers, codes, arguments) for first in range(0, len(values), _BLOCK)
+        ]
     except (TypeError, KeyError) as error:
         raise _malformed(operations, row) from error
-    blocks.append(_block([], numbers, arguments))
-    sizes, kind, key, length = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    blocks.append(_block([], numbers, codes, arguments))
+    sizes, kind, key, length, code = (np.concatenate(column) for column in zip(*blocks, strict=True))
     txn = np.repeat(np.arange(len(row)), sizes)
     known = (kind != READ) | (operations.type[row] == OK)[txn]
     if null_reads_unknown:
@@ -165,22 +171,23 @@ def flatten(history: History, *, null_reads_unknown: bool = False) -> tuple[Tran
         key=key[place],
         kind=kind[place],
         length=length[place],
+        code=code[place],
         place=place,
         arguments=arguments,
     )
     transactions = transactions.without(_unfit(transactions))
-    writes = Writes(transactions)
+    writes = Writes(transactions, codes)
     repeated = writes.repeated()
     if repeated:
         transactions = transactions.without(repeated)
-        writes = Writes(transactions)
+        writes = Writes(transactions, codes)
     return transactions, writes
 
 
 def _block(
-    values: list[Any], numbers: defaultdict[Any, int], arguments: list[Any]
-) -> tuple[Ints, NDArray[np.uint8], Ints, Ints]:
-    """Of a few transactions, how long each is, and kinds, keys and lengths of their micro-operations.
+    values: list[Any], numbers: defaultdict[Any, int], codes: Values, arguments: list[Any]
+) -> tuple[Ints, NDArray[np.uint8], Ints, Ints, Ints]:
+    """Of a few transactions, how long each is, and kinds, keys, lengths and codes of their micro-operations.
 
     Their arguments are added to `arguments`.
 
@@ -201,7 +208,10 @@ def _block(
         len(argument) if argument.__class__ is list else NULL if argument is None else PLAIN
         for argument in compress(new, taken.tolist())
     ]
-    return sizes, kind, key, length
+    wrote = kind != READ
+    code = np.zeros(size, np.int64)
+    code[wrote] = codes.encode(list(compress(new, wrote.tolist())))
+    return sizes, kind, key, length, code
 
 
 def _taking_part(operations: Operations) -> Ints:
@@ -281,13 +291,13 @@ class Values:
 class Writes:
     """All appends and writes of the transactions, failed ones too, to be found by key and value."""
 
-    def __init__(self, transactions: Transactions) -> None:
-        self.values = Values()
+    def __init__(self, transactions: Transactions, values: Values) -> None:
+        self.values = values
         self._transactions = transactions
         self.micro = np.flatnonzero(transactions.kind != READ)
         self.txn = transactions.txn[self.micro]
         self.key = transactions.key[self.micro]
-        self.value = self.values.encode(transactions.values(self.micro))
+        self.value = transactions.code[self.micro]
         self.last = np.diff(transactions.group[self.micro], append=-1) != 0
         """Whether it is the last write of its transaction to its key."""
         self.failed = transactions.failed[self.txn]
