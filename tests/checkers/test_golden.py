@@ -37,3 +37,11 @@ def test_every_kind_has_a_golden_history() -> None:
             shown[checker] |= set(finding["counts"])
     assert shown == KINDS
     assert KINDS.keys() == EVERY.keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_anomalies_that_are_not_listed_are_counted_all_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("checkers.finding.MOST_LISTED", 0)
+    for checker, wanted in expected(name).items():
+        found = plain(EVERY[checker](history(name)))
+        assert {**found, "anomalies": []} == {**wanted, "anomalies": []}, checker

@@ -292,3 +292,71 @@ def test_final_reads_of_replicas_are_not_measured() -> None:
     run.converge()
     run.op("read", None, "n4", via="replica", final=True)
     assert run.kinds() == {}
+
+
+MS = 1_000_000
+
+
+def _late_reads(*lags_ms: float) -> Finding:
+    """What is said of reads of an overwritten value that began so long after it was."""
+    ops = [Op("write", 1, 0, 1 * MS), Op("write", 2, 2 * MS, 3 * MS)]
+    ops += [Op("read", 1, 3 * MS + int(lag * MS), 3 * MS + int(lag * MS)) for lag in lags_ms]
+    return check_staleness(as_history(ops))
+
+
+def test_the_distribution_of_staleness_is_told_by_quantiles_and_by_bounds_that_belong_below() -> None:
+    metrics = _late_reads(*range(1, 102)).metrics
+    assert metrics["stale"] == 101
+    assert metrics["max_ms"] == 101.0
+    assert metrics["quantiles_ms"] == {"p50": 51.0, "p90": 91.0, "p99": 100.0}
+    assert metrics["by_key"] == {"k0": {"stale": 101, "max_ms": 101.0}}
+    assert metrics["histogram_ms"] == {
+        "up to 1": 1,
+        "up to 3": 2,
+        "up to 10": 7,
+        "up to 30": 20,
+        "up to 100": 70,
+        "up to 300": 1,
+    }
+    edges = _late_reads(0.5, 300, 300.5, 1000, 1000.5, 3000, 3000.5, 10_000, 10_000.5, 50_000).metrics["histogram_ms"]
+    assert edges == {"up to 1": 1, "up to 300": 1, "up to 1000": 2, "up to 3000": 2, "up to 10000": 2, "more": 2}
+
+
+def test_anomalies_come_worst_first() -> None:
+    found = _late_reads(5, 20, 0.5).anomalies
+    assert [anomaly.measured["stale_ms"] for anomaly in found] == [20.0, 5.0, 0.5]
+
+
+def test_a_write_that_ends_as_a_read_begins_is_not_a_version_behind() -> None:
+    ops = [Op("write", 1, 0, 1), Op("write", 2, 2, 3), Op("write", 3, 4, 5), Op("read", 1, 5, 6)]
+    assert _by_read(check_staleness(as_history(ops)))[6]["versions"] == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 30)), min_size=8, max_size=30), st.randoms())
+def test_versions_are_counted_whatever_the_order_in_which_writes_end(spans: list[tuple[int, int]], rng: Any) -> None:
+    writes = [Op("write", number + 1, start, start + length) for number, (start, length) in enumerate(spans)]
+    reads = []
+    for number, write in enumerate(rng.sample(writes, 6)):
+        start = max(write.end, 35) + 3 * number  # never the first to show that the write had taken effect
+        reads.append(Op("read", write.value, start, start + 1))
+    found = _by_read(check_staleness(as_history([*writes, *reads])))
+    for number, read in enumerate(reads):
+        write = writes[(read.value or 0) - 1]
+        newer = sum(other.start > write.end and other.end < read.start for other in writes)
+        assert found.get(2 * (len(writes) + number), {"versions": 0})["versions"] == newer
+
+
+def test_who_answered_is_unknown_without_a_node_and_before_the_first_view() -> None:
+    run = Run()
+    run.events, run.time = [], 0
+    run.op("write", 1, "n1")
+    run.op("write", 2, "n1")
+    run.op("read", 1, "n1")  # nobody has said what n1 is
+    run.view("n1", "primary", 1)
+    run.op("read", 1, "n1")
+    run.op("read", 1, "")
+    run.events[-1].node = None
+    metrics = check_staleness(run.history()).metrics
+    assert {who: group["stale"] for who, group in metrics["by_answerer"].items()} == {"unknown": 2, "primary": 1}
+    assert {node: group["stale"] for node, group in metrics["by_node"].items()} == {"n1": 2, "unknown": 1}
