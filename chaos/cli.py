@@ -126,6 +126,42 @@ def _campaign(scenario: Scenario, seeds: str, jobs: int, server: str | None, out
 
 
 @cli.command()
+@click.argument("suite", default="distributed-caching")
+@click.option("--seeds", "count", type=click.IntRange(min=1), help="How many seeds each cell has; the suite's own.")
+@click.option("--time", "duration", metavar="6s", help="How long the load lasts in each run.")
+@click.option("--only", metavar="SYSTEM", multiple=True, help="Only this system of the suite; can be repeated.")
+@DEPLOY
+@SERVER
+@OUT
+@JSON
+def compare(
+    suite: str,
+    count: int | None,
+    duration: str | None,
+    only: tuple[str, ...],
+    deploy: str | None,
+    server: str | None,
+    out: Path,
+    as_json: bool,
+) -> int:
+    """Put the systems of a SUITE under the same faults, and print them side by side."""
+    from chaos.compare import compare as run_suite
+    from chaos.report.comparison import as_terminal, reasons, save
+    from chaos.suite import load_suite
+
+    loaded = load_suite(suite, _overrides((), duration=duration, deploy=deploy)).only(only)
+    done = run_suite(loaded, seeds=count, server=server, out=out, on_run=lambda line: click.echo(line, err=True))
+    files = save(done, out)
+    if as_json:
+        click.echo(done.to_json())
+    else:
+        Console().print(as_terminal(done))
+        for line in (*reasons(done), f"kept in {', '.join(map(str, files))}"):
+            click.echo(line)
+    return 0
+
+
+@cli.command()
 @SEED
 @DEPLOY
 @SERVER

@@ -2,6 +2,7 @@
 
 CachequakeError
 ├── BadInput         a scenario, option or history of the user's is wrong      exit 254
+│   └── Impossible   each part of it is right, but they do not go together
 └── RunFailed        a run could not be carried out as planned                 exit 255
     └── ServerError  a server could not be found, started or configured
 """
@@ -28,6 +29,10 @@ class BadInput(CachequakeError):
         self.message = message
         self.file = None if file is None else str(file)
         self.line = line
+
+
+class Impossible(BadInput):
+    """What was asked for cannot be had together: a fault that the topology does not know, a route that misses it."""
 
 
 class RunFailed(CachequakeError):

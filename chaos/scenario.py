@@ -16,7 +16,7 @@ import yaml
 
 from chaos.claims import Claim, parse_claim
 from chaos.deploy.kinds import DEPLOYMENTS
-from chaos.errors import BadInput
+from chaos.errors import BadInput, Impossible
 from chaos.options import resolve, spell, spelling
 from chaos.roles import check_target
 from chaos.routes import ROUTES
@@ -25,6 +25,7 @@ from chaos.units import duration, is_duration, show_duration
 from chaos.workloads import WORKLOADS
 from chaos.yaml_source import Place, Source, nearest, parse_yaml, read_yaml
 from nemeses import FAULTS, validate_options
+from nemeses.resize import asked
 from nemeses.system import FORMED
 
 SUFFIX = ".quake.yaml"
@@ -346,12 +347,14 @@ def _possible(source: Source, scenario: Scenario) -> None:
     kind = TOPOLOGIES[named]
     if route not in kind.routes:
         fitting = ", ".join(kind.routes)
-        source.fail(("clients", "route"), f"route: {route} does not lead to topology {named}; use one of {fitting}")
+        message = f"route: {route} does not lead to topology {named}; use one of {fitting}"
+        source.fail(("clients", "route"), message, Impossible)
     for number, entry in enumerate(scenario.nemesis):
         place: Place = ("nemesis", number)
         for fault in entry.random if isinstance(entry, MixtureSpec) else [entry.fault]:
             if missing := (FAULTS[fault].requires & FORMED) - kind.capabilities:
-                source.fail(place, f"fault {fault} needs {', '.join(sorted(missing))}, which topology {named} has not")
+                message = f"fault {fault} needs {', '.join(sorted(missing))}, which topology {named} has not"
+                source.fail(place, message, Impossible)
         if isinstance(entry, FaultSpec):
             _possible_fault(source, place, entry, scenario, topology)
 
@@ -361,6 +364,8 @@ def _possible_fault(source: Source, place: Place, fault: FaultSpec, scenario: Sc
     try:
         check_target(topology.target(fault.target, scenario.clients.route), nodes, scenario.cluster.replicas)
     except ValueError as error:
-        source.fail((*place, "target"), f"target: {error}")
+        source.fail((*place, "target"), f"target: {error}", Impossible)
     if fault.options.get("with_clients", 0) > scenario.clients.count:
         source.fail((*place, "with_clients"), f"with_clients: there are {scenario.clients.count} clients")
+    if "resize" in FAULTS[fault.fault].requires and (add := asked(fault.options)[0]) > len(topology.groups["spares"]):
+        source.fail(place, f"add: no {add} nodes are spare that could join; write `spare: {add}` under cluster")

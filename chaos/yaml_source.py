@@ -23,12 +23,12 @@ class Source:
     data: Any
     lines: dict[Place, int] = field(default_factory=dict)
 
-    def fail(self, path: Place, message: str) -> NoReturn:
-        """Raise BadInput at the line of `path` (or of the nearest of its parents that has one)."""
+    def fail(self, path: Place, message: str, error: type[BadInput] = BadInput) -> NoReturn:
+        """Raise BadInput, or its subclass `error`, at the line of `path` or of the nearest parent that has one."""
         at = path
         while at and at not in self.lines:
             at = at[:-1]
-        raise BadInput(message, self.file, self.lines.get(at))
+        raise error(message, self.file, self.lines.get(at))
 
     def unknown(self, path: Place, what: str, known: Iterable[str]) -> NoReturn:
         """Raise BadInput for a name that does not exist, naming the nearest that does."""

@@ -7,6 +7,7 @@ measures and never judges; a claim says how long is too long.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from typing import Any
@@ -32,7 +33,8 @@ def check_availability(history: History) -> Finding:
     """Measure the windows without a successful write while the load ran; never invalid.
 
     Metrics, in milliseconds since the run began: `longest_ms`, `total_ms` and `windows` ({range, start_ms, end_ms})
-    over all ranges of the initial slot map, `by_range`, errors by kind, and operations per second.
+    over all ranges of the initial slot map, `by_range`, errors by kind, operations per second, and `latency_ms` of
+    those that succeeded (p50, p99 by nearest rank, and max).
     """
     operations = history.operations
     load = Timeline.of(history).load
@@ -61,9 +63,19 @@ def check_availability(history: History) -> Finding:
         "windows": windows[:MOST_WINDOWS],
         "by_range": by_range,
         "errors": _errors(operations),
+        "latency_ms": _latency(operations),
         "operations_per_second": round(done / (load[1] - load[0]) * 1e9, 1) if load[1] > load[0] else None,
     }
     return Collector("availability").finding(metrics)
+
+
+def _latency(operations: Operations) -> dict[str, float]:
+    chosen = (operations.type == OK) & ~operations.final
+    took = np.sort(operations.end[chosen] - operations.start[chosen]) / 1e6
+    if not len(took):
+        return {}
+    ranks = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    return {name: float(took[max(0, math.ceil(share * len(took)) - 1)]) for name, share in ranks.items()}
 
 
 def _attempts(operations: Operations) -> Numbers:
