@@ -190,14 +190,14 @@ class Controller:
         rest = self._at_rest()
         reader = FinalReader(self.deployment, self._node_at, self._record)
         reader.from_owners(reads, rest.owner)
-        if self.topology.initial_map():  # elsewhere nobody redirects
+        if rest.redirects:
             reader.from_everywhere(rest.worth_starting_everywhere(reads))
         held = {
             replica: [read for read in reads if rest.owner(read.routing) == primary]
             for primary, replicas in self.topology.current_replicas(self.deployment).items()
             for replica in replicas
         }
-        reader.from_replicas(held)
+        reader.from_replicas(held, on_request=rest.redirects)
 
     def _at_rest(self) -> Rest:
         """Find out, and record, what every node believes and what every primary holds."""
@@ -207,7 +207,7 @@ class Controller:
             self._event("controller", "map", {"node": node, "slots": ranges})
         for node, keys in holds.items():
             self._event("controller", "holds", {"node": node, "keys": keys})
-        return Rest(self.topology.owner(self.deployment, maps), holds)
+        return Rest(self.topology.owner(self.deployment, maps), holds, redirects=bool(maps))
 
     def _node_at(self, host: str, port: int) -> str:
         node = self.deployment.translate(host, port)

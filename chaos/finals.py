@@ -31,9 +31,13 @@ SAMPLE = 100
 class Rest:
     """A system at rest: who serves a key, and which keys its primaries hold."""
 
-    def __init__(self, owner: Callable[[str], str], holds: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, owner: Callable[[str], str], holds: Mapping[str, Sequence[str]], *, redirects: bool = True
+    ) -> None:
         self.owner = owner
         """Names the node at which a key is to be read."""
+        self.redirects = redirects
+        """Whether nodes know who serves a key and send clients there: in a cluster they do, elsewhere they do not."""
         self._holders: dict[str, list[str]] = {}
         for node, keys in holds.items():
             for key in keys:
@@ -77,13 +81,18 @@ class FinalReader:
         for operation in operations:
             self._record(operation, OWNER, None, lambda op: self._follow(owner(op.routing), op))
 
-    def from_replicas(self, held: Mapping[str, Sequence[Operation]]) -> None:
-        """Read from each replica what it holds (reads by replica), without being redirected."""
+    def from_replicas(self, held: Mapping[str, Sequence[Operation]], *, on_request: bool = True) -> None:
+        """Read from each replica what it holds (reads by replica), without being redirected.
+
+        `on_request`: replicas answer only who asks for it (READONLY), as in a cluster; elsewhere they answer anybody.
+        """
         for number, (node, operations) in enumerate(sorted(held.items())):
-            self._system.call(node, "READONLY")
+            if on_request:
+                self._system.call(node, "READONLY")
             for operation in operations:
                 self._record(operation, REPLICA + number, "replica", partial(self._directly, node))
-            self._system.call(node, "READWRITE")
+            if on_request:
+                self._system.call(node, "READWRITE")
 
     def from_everywhere(self, operations: Sequence[Operation]) -> None:
         """Read each object starting at every node, following redirections as a client would."""

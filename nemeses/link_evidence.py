@@ -1,5 +1,7 @@
 """What shows that links are cut: the nodes' own view, messages that do not arrive, a replica that stands still.
 
+Between servers that are in no cluster it is requests that are not answered any more (`nemeses.round_trips`).
+
 A cut is seen by the nodes only after half a node timeout, when the next ping stays unanswered. A shorter one is
 proven by messages: PUBLISH travels over the bus to every node, and each counts what arrives (CLUSTER INFO). A
 connect that fails in the kernel makes a server try again from an address of its choice, so a link may fall and
@@ -14,6 +16,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from nemeses.evidence import await_proof, info, lasting, node_timeout_ms
+from nemeses.round_trips import RoundTrips, outside_clusters
 from nemeses.system import InjectionFailed, Port, ReplyError, System, Unreachable, WaitTimeout
 from nemeses.targets import Survey
 from nemeses.view import View
@@ -207,14 +210,28 @@ def _behind(system: System, primary: str, replica: str) -> Callable[[], dict[str
     return condition
 
 
+def before_cut(system: System, cuts: Collection[Cut], survey: Survey) -> Silence | RoundTrips | None:
+    """What is to be tried before these cuts are made, to show afterwards that they hold. Raises InjectionFailed.
+
+    None when only replication links are cut: what shows that needs no comparison.
+    """
+    if outside_clusters(survey):
+        if not (links := pairs(cuts, "data", system.nodes)):
+            raise InjectionFailed("servers outside a cluster have no bus that could be cut: choose another shape")
+        return RoundTrips(system, links)
+    return Silence(system, cuts) if pairs(cuts, "bus", system.nodes) else None
+
+
 def proof_of_cut(
-    system: System, cuts: Collection[Cut], survey: Survey, silence: Silence | None, for_ms: int
+    system: System, cuts: Collection[Cut], survey: Survey, silence: Silence | RoundTrips | None, for_ms: int
 ) -> dict[str, Any]:
     """The evidence that suits these cuts, as soon as there is enough of it. Raises InjectionFailed.
 
     Replication's for cuts of data ports alone; the nodes' view when the cut lasts long enough for them to notice;
-    else silence.
+    else silence. `silence` is what `before_cut` returned.
     """
+    if isinstance(silence, RoundTrips):
+        return silence.prove()
     if silence is None:
         return standing_still(system, cuts, survey, 3_000)
     asked = next(iter(survey.rows), None)

@@ -18,13 +18,15 @@ clients do not reach the targets; without it every client reaches every node, as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from nemeses.evidence import began, on_each
 from nemeses.fault import Check, Strike
-from nemeses.link_evidence import Cut, Silence, late, pairs, proof_of_cut
+from nemeses.link_evidence import Cut, Silence, before_cut, late, proof_of_cut
+from nemeses.round_trips import RoundTrips, outside_clusters, prober
 from nemeses.stream import Stream
-from nemeses.system import InjectionFailed, Interrupted, Links, Loss, Port, System
+from nemeses.system import InjectionFailed, Interrupted, Links, Loss, Port, System, Unreachable
 from nemeses.targets import Survey
 from nemeses.words import one_of
 
@@ -117,8 +119,7 @@ class PartitionFault:
         system, links = strike.system, linker(strike.system)
         survey = Survey.take(system)
         cuts = self._cuts(strike, survey)
-        bus = bool(pairs(cuts, "bus", system.nodes))
-        silence = strike.state["silence"] = Silence(system, cuts) if bus else None
+        silence = strike.state["silence"] = before_cut(system, cuts, survey)
         handles = strike.state["handles"] = []
         since_ns = began(strike)  # from the first cut on nothing is as it was; all of them hold by `cut_ns`
         for cut in cuts:  # one by one: when one fails, those before it are known to `heal`
@@ -146,7 +147,7 @@ class PartitionFault:
         handles = strike.state.get("handles", [])
         on_each(handles, links.heal)
         open_ns = strike.system.now_ns()
-        silence: Silence | None = strike.state.pop("silence", None)
+        silence: Silence | RoundTrips | None = strike.state.pop("silence", None)
         evidence = {"since_ns": open_ns, "healed": len(handles)}
         if silence is None or not handles:
             return evidence
@@ -182,7 +183,23 @@ class LossFault:
         for cut in _both(strike.nodes, others):  # one by one, as above
             handles.append(system.lose(cut.sources, cut.destinations, percent=percent * 100))  # noqa: PERF401
         since_ns = began(strike)
-        return {"since_ns": since_ns, **self._delayed(strike, others, percent)}
+        seen = self._slow if outside_clusters(Survey.take(system)) else self._delayed
+        return {"since_ns": since_ns, **seen(strike, others, percent)}
+
+    def _slow(self, strike: Strike, others: list[str], percent: float) -> dict[str, Any]:
+        """Proof without a bus: a connection whose opening and one request take long, or that does not come about."""
+        system, tried, luck = strike.system, 0, 1.0
+        while luck > self.LUCK:
+            source, other = strike.nodes[tried % len(strike.nodes)], others[tried % len(others)]
+            begun_ns = system.now_ns()
+            with suppress(Unreachable):
+                prober(system).round_trip_ms(source, other, timeout_ms=2 * self.PROBE_MS)
+            took_ms = (system.now_ns() - begun_ns) / 1e6
+            tried += 1
+            luck *= (1 - percent) ** 2  # a request and its answer, at least
+            if took_ms > self.PROBE_MS:
+                return {"round_trips": tried, "late": {source: [other]}, "seen_ns": system.now_ns()}
+        raise InjectionFailed(f"{tried} requests were all answered in time: no packet was lost")
 
     def _delayed(self, strike: Strike, others: list[str], percent: float) -> dict[str, Any]:
         sent, luck = 0, 1.0

@@ -3,7 +3,7 @@
 A scenario names roles and not nodes, so that the same seed hits "the primary of slot 7629" again after a failover
 has moved it. Roles are taken from what each reachable node says of itself; of two nodes that claim a slot the one
 with the higher configuration epoch owns it (the rule of the cluster itself), so a deposed primary on the wrong side
-of a partition is not mistaken for the owner.
+of a partition is not mistaken for the owner. Where Sentinels watch, the primary is the one that they name.
 
 | target | strikes |
 |---|---|
@@ -22,10 +22,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 
+from nemeses.sentinels import Sight, is_sentinel, newest, sentinels
 from nemeses.stream import Stream
 from nemeses.system import InjectionFailed, ReplyError, System, Unreachable
 from nemeses.view import Row, View
@@ -63,17 +65,19 @@ class Survey:
 
     rows: Mapping[str, Row]
     """By node name; a node that did not answer is missing."""
+    watched: Sight | None = None
+    """What Sentinels say, where there are any."""
 
     @classmethod
     def take(cls, system: System, timeout_ms: int = 300) -> Survey:
         """Ask every node; one that is dead or stopped costs the timeout at most."""
         rows = {}
+        watchers = sentinels(system)
         for name in system.nodes:
-            try:
-                rows[name] = View.fetch(system, name, timeout_ms).myself
-            except (Unreachable, ReplyError):  # whoever cannot say what it is has no role now
-                continue
-        return cls(rows)
+            if name not in watchers and not is_proxy(name):
+                with suppress(Unreachable, ReplyError):  # whoever cannot say what it is has no role now
+                    rows[name] = View.fetch(system, name, timeout_ms).myself
+        return cls(rows, newest(system, timeout_ms) if watchers else None)
 
     @cached_property
     def _owners(self) -> list[str | None]:
@@ -91,8 +95,12 @@ class Survey:
     @cached_property
     def primaries(self) -> list[str]:
         """The reachable nodes that own slots, by their first slot; and those that are primary outside a cluster."""
-        alone = [name for name, row in self.rows.items() if row.is_primary and row.alone]
+        alone = [name for name, row in self.rows.items() if row.is_primary and row.alone and not self._deposed(name)]
         return [*dict.fromkeys(name for name in self._owners if name is not None), *alone]
+
+    def _deposed(self, name: str) -> bool:
+        """Whether Sentinels name another primary than this one."""
+        return self.watched is not None and self.watched.primary != name
 
     @cached_property
     def replicas(self) -> list[str]:
@@ -112,8 +120,12 @@ class Survey:
     def role(self, name: str) -> str:
         """What a node is, in words: `primary of slots 0-5460`, `replica of n1`, `primary without slots`, `down`.
 
-        Outside a cluster a primary is just that.
+        Outside a cluster a primary is just that, or `deposed primary` when Sentinels name another.
         """
+        if is_sentinel(name):
+            return "Sentinel"
+        if is_proxy(name):
+            return "proxy"
         row = self.rows.get(name)
         if row is None:
             return "down"
@@ -122,7 +134,7 @@ class Survey:
         ranges = [str(first) if first == last else f"{first}-{last}" for first, last in row.slots]
         more = f" and {len(ranges) - 3} more ranges" if len(ranges) > 3 else ""
         if row.alone:
-            return "primary"
+            return "deposed primary" if self._deposed(name) else "primary"
         return f"primary of slots {','.join(ranges[:3])}{more}" if ranges else "primary without slots"
 
 
@@ -172,6 +184,11 @@ FORMS: dict[str, Choose] = {
     "all": lambda survey, nodes, number, draw: list(nodes),
 }
 """Every form of a target; N stands for a number."""
+
+
+def is_proxy(node: str) -> bool:
+    """Whether a node is a proxy, by its name: what it answers is said by some server behind it."""
+    return node.startswith("p")
 
 
 def parse(text: str) -> Target:

@@ -59,9 +59,12 @@ def _threads(job: Job, recorder: Recorder, clock: Clock) -> Crew:
     return ThreadCrew(job, recorder, clock)
 
 
-def _slots(job: Job) -> Placement:
+def _asking(job: Job) -> Placement:
     from chaos.routes.slotmap import SlotMap
+    from chaos.routes.watched import Watched
 
+    if "sentinels" in job.groups:
+        return Watched(next(iter(job.replicas)), job.groups["servers"], job.groups["sentinels"])
     return SlotMap(job.slots, job.replicas)
 
 
@@ -71,7 +74,7 @@ def _first(job: Job) -> Placement:
     return OneNode(next(iter(job.nodes)))
 
 
-PLACEMENTS: Mapping[str, Callable[[Job], Placement]] = {"bare": _slots, "replica": _slots, "redirect": _first}
+PLACEMENTS: Mapping[str, Callable[[Job], Placement]] = {"bare": _asking, "replica": _asking, "redirect": _first}
 """How the clients of each route that are machines know where keys are."""
 ROUTES: Mapping[str, Route] = {
     "bare": Route("each command once per hop, no retries, every hop recorded", {}, _machines),

@@ -30,7 +30,7 @@ from chaos.operation import Command, Doubtful, Operation, Refused
 from chaos.outcomes import Outcome, classify, judge
 from chaos.routes.links import Link, Links, Phase
 from chaos.routes.machine import Effects, Terms
-from chaos.routes.placement import Placement
+from chaos.routes.placement import Guided, Placement
 from chaos.routes.slotmap import UnknownAddress
 from checkers.history import NEVER, Event
 
@@ -203,7 +203,8 @@ class Bare:
                 via="replica" if replica else op.via,
             )
         )
-        self._go(self._replica(node) if replica else node, replica, now)
+        readonly = replica and not isinstance(self._placement, Guided)
+        self._go(self._replica(node) if replica else node, readonly, now)
 
     def _owner(self, key: str) -> str:
         return self._placement.place(key) or self._in_turn(list(self._terms.directory.addresses))
@@ -394,7 +395,8 @@ class Bare:
         """Ask a node for the map, rather one that is connected. One try: the next error asks again."""
         self._suspicious = False
         self._doing = Doing.ASKING_MAP
-        nodes = [node for node in self._terms.directory.addresses if node != self._hops[-1]] or self._hops
+        able = self._placement.guides if isinstance(self._placement, Guided) else self._terms.directory.addresses
+        nodes = [node for node in able if node != self._hops[-1]] or self._hops
         self._payload, self._expected, self._asking, self._hops = pack_command(question), 1, False, []
         self._deadline = now + min(MAP_NS, self._terms.timeout_ns)
         self._go(self._in_turn(self._links.best(nodes) or nodes), False, now)

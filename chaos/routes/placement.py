@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from chaos.operation import Command
 from chaos.routes.slotmap import Directory
@@ -27,6 +27,17 @@ class Placement(Protocol):
 
     def learned(self, reply: Any, directory: Directory, said_by: str) -> Placement:
         """What to believe after the answer to `question`. Raises ValueError for an answer that is none."""
+
+
+@runtime_checkable
+class Guided(Protocol):
+    """A placement outside a cluster, where only certain nodes can answer the question: Sentinels.
+
+    Replicas there answer whoever asks; a connection needs no READONLY for that, and gets an error for it.
+    """
+
+    guides: Sequence[str]
+    """Names of those nodes."""
 
 
 class OneNode:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from chaos.topologies.base import ClusterSpec, Kind, Topology
 from chaos.topologies.cluster import CLUSTER
+from chaos.topologies.replication import REPLICATION
 
-TOPOLOGIES: Mapping[str, Kind] = {"cluster": CLUSTER}
+TOPOLOGIES: Mapping[str, Kind] = {"cluster": CLUSTER, "replication": REPLICATION}
 """By the name that scenarios use."""
 
 
