@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from checkers.availability import check_availability
 from checkers.context import OBSERVER_LAG_NS, Timeline
 from checkers.history import Event, History, from_events
+from checkers.keyslot import key_slot
 from checkers.slots import check_slots
 
 MS = 1_000_000
@@ -122,3 +124,67 @@ def test_windows_are_told_by_range_with_their_errors() -> None:
     assert metrics["by_range"]["8192-16383"] == {"writes": 0, "longest_ms": 0.0, "total_ms": 0.0, "windows": 0}
     assert metrics["errors"] == {"OOM": 2}
     assert np.isclose(metrics["operations_per_second"], 2 / 0.501, atol=0.1)
+
+
+def test_everything_that_is_measured_of_a_small_run() -> None:
+    run = load([(0, 10, "ok"), (100, 40, "fail"), (400, 20, "ok"), (420, 30, "ok"), (520, 100, "info")])
+    run.operations.details[1]["error"] = "CLUSTERDOWN of n1"
+    assert check_availability(run).metrics == {
+        "checked": 5,
+        "longest_ms": 320.0,
+        "total_ms": 320.0,
+        "windows": [{"range": "0-16383", "start_ms": 100.0, "end_ms": 420.0}],
+        "by_range": {"0-16383": {"writes": 3, "longest_ms": 320.0, "total_ms": 320.0, "windows": 1}},
+        "errors": {"CLUSTERDOWN": 1, "OOM": 1},
+        "latency_ms": {"p50": 20.0, "p99": 30.0, "max": 30.0},
+        "operations_per_second": round(3 / 0.520, 1),
+    }
+
+
+def test_a_window_is_listed_from_its_least_length_on_and_the_longest_come_first() -> None:
+    windows = [(0, 1, "ok"), (1, 100, "ok"), (101, 99, "ok"), (200, 150, "ok")]
+    metrics = check_availability(load(windows)).metrics
+    assert [window["end_ms"] - window["start_ms"] for window in metrics["windows"]] == [150.0, 100.0]
+    assert metrics["total_ms"] == 250.0
+    assert metrics["by_range"]["0-16383"]["windows"] == 2
+    many = [(0, 1, "ok"), *((1 + 100 * number, 100, "ok") for number in range(105))]
+    metrics = check_availability(load(many)).metrics
+    assert len(metrics["windows"]) == 100
+    assert metrics["by_range"]["0-16383"]["windows"] == 105
+
+
+def test_ranges_keep_their_own_windows_and_the_longest_of_all_counts() -> None:
+    run = load([(0, 1, "ok"), (10, 300, "ok"), (400, 200, "ok")])
+    slot = key_slot("s3")
+    run.header["slots"] = [[0, slot - 1, "n1"], [slot, slot, "n2"], [slot + 1, 16383, "n3"]]
+    metrics = check_availability(run).metrics
+    assert {name: found["writes"] for name, found in metrics["by_range"].items()} == {
+        f"0-{slot - 1}": 0,
+        f"{slot}-{slot}": 3,
+        f"{slot + 1}-16383": 0,
+    }
+    assert (metrics["longest_ms"], metrics["total_ms"]) == (300.0, 500.0)
+
+
+def test_only_writes_that_could_succeed_are_waited_for() -> None:
+    """Transactions that append count, those that only read do not, nor what the server has to refuse."""
+    events = [
+        *_operation(0, 0, 1, "txn", [["r", "l0", None]], "fail"),
+        *_operation(1, 0, 1, "txn", [["r", "l0", None], ["append", "l0", 1]], "ok"),
+        *_operation(2, 0, 1, "mset", {"a": 1, "b": 2}, "fail", via="cross-slot"),
+        *_operation(3, 0, 1, "mset", {"a": 1, "b": 2}, "ok", via="undeclared"),
+        *_operation(4, 0, 1, "cas", [1, 2], "ok"),
+        *_operation(5, 0, 1, "read", 2, "ok"),
+        *_operation(1_000_000, 500, 900, "write", 3, "ok", final=True),
+    ]
+    metrics = check_availability(from_events(events)).metrics
+    assert metrics["checked"] == 2
+    assert metrics["operations_per_second"] == 4000.0
+    assert metrics["latency_ms"]["max"] == 1.0
+
+
+def _operation(process: int, start: int, end: int, f: str, value: object, kind: str, **more: Any) -> list[Event]:
+    return [
+        Event("invoke", f, process, time=start * MS, key="s3", value=value, **more),
+        Event(kind, f, process, time=end * MS, key="s3", value=value, **more),
+    ]
