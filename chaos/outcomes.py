@@ -6,7 +6,11 @@ indefinite outcome is always sound.
 
 The rows follow the sources of Redis 7 and 8 and Valkey 8 and 9 (`processCommand` refuses before anything is
 executed, `discardTransaction` before a redirected EXEC is) and redis-py 8 (its classes lose the prefix of the
-reply, so a row names both).
+reply, so a row names both). Rows of proxies follow the sources of Twemproxy 0.5 (`server_close`, `server_pool_update`,
+`msg_get_error`) and Envoy 1.40 (`command_splitter_impl.cc`, `client_impl.cc`): Twemproxy passes on the text of the
+system's error, or `ERR unknown` for a connection that the server closed, which is not listed and so indefinite; Envoy
+says `upstream failure` whether or not the command had been sent. A command for keys on several servers is none that
+`proxied` topologies let through: Twemproxy would say `ERR Connection refused` of it although a part was done.
 
 Two questions stand beside the error itself:
 
@@ -85,6 +89,23 @@ TABLE: tuple[Row, ...] = (
     Row("busy", "fail", "fail", "refused while another script runs", ("BUSY ",)),
     Row("execabort", "fail", "fail", "the whole transaction is discarded", ("EXECABORT",), ("ExecAbortError",)),
     Row("exec nil", "fail", "fail", "a watched key had changed: nothing was executed", classes=("WatchError",)),
+    Row(
+        "proxy not connected",
+        "fail",
+        "fail",
+        "Twemproxy: the connect was refused, or all servers are ejected; it sends only over a connection that stands",
+        ("ERR Connection refused",),
+    ),
+    Row("proxy without host", "fail", "fail", "Envoy: no server to send it to", ("no upstream host",)),
+    Row("proxy invalid", "fail", "fail", "Envoy: refused before it is sent on", ("invalid request",)),
+    Row(
+        "proxy lost the server",
+        "info",
+        "fail",
+        "Twemproxy and Envoy: the connection to the server ended, or no answer came in time; it may have been executed",
+        ("ERR Connection timed out", "ERR Connection reset by peer", "ERR Broken pipe", "upstream"),
+    ),
+    Row("proxy in parts", "info", "fail", "Envoy: a command for several keys was done in part", ("finished with ",)),
     Row("refused", "fail", "fail", "the replies say that nothing was executed", classes=("Refused",)),
     Row("doubtful", "info", "fail", "an array of EXEC with errors: no roll-back", classes=("Doubtful",)),
     Row("unblocked", "fail", "fail", "a blocked command ends without its effect", ("UNBLOCKED",)),

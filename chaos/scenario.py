@@ -16,6 +16,7 @@ import yaml
 
 from chaos.claims import Claim, parse_claim
 from chaos.deploy.kinds import DEPLOYMENTS
+from chaos.deploy.programs import PROGRAMS
 from chaos.errors import BadInput, Impossible
 from chaos.options import resolve, spell, spelling
 from chaos.roles import check_target
@@ -343,8 +344,14 @@ def _claims(source: Source, given: Any) -> list[Claim]:
 
 def _possible(source: Source, scenario: Scenario) -> None:
     """Refuse what no run could do: a route that does not lead there, faults and targets that cannot exist."""
-    topology, route, named = make_topology(scenario.cluster), scenario.clients.route, scenario.cluster.topology
+    route, named = scenario.clients.route, scenario.cluster.topology
     kind = TOPOLOGIES[named]
+    try:
+        topology = make_topology(scenario.cluster)
+    except ValueError as error:
+        source.fail(("cluster",), str(error))
+    if (reason := kind.refuses(scenario.workload)) is not None:
+        source.fail(("workload",), f"{reason}: choose another workload, or another topology than {named}", Impossible)
     if route not in kind.routes:
         fitting = ", ".join(kind.routes)
         message = f"route: {route} does not lead to topology {named}; use one of {fitting}"
@@ -360,7 +367,12 @@ def _possible(source: Source, scenario: Scenario) -> None:
 
 
 def _possible_fault(source: Source, place: Place, fault: FaultSpec, scenario: Scenario, topology: Topology) -> None:
-    nodes = [member.name for member in topology.members]
+    nodes = {member.name: PROGRAMS[member.program] for member in topology.members}
+    struck = nodes.get(fault.target)
+    if struck is not None and struck.faults is not None and fault.fault not in struck.faults:
+        known = ", ".join(sorted(struck.faults))
+        message = f"fault {fault.fault} cannot strike {fault.target}, which is no server; {known} can"
+        source.fail(place, message, Impossible)
     try:
         check_target(topology.target(fault.target, scenario.clients.route), nodes, scenario.cluster.replicas)
     except ValueError as error:

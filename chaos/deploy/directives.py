@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from chaos.deploy import envoy, twemproxy
 from chaos.errors import ServerError
 from chaos.member import Member
 
@@ -16,6 +17,14 @@ OURS = frozenset({"port", "bind", "bind-source-addr", "dir", "daemonize", "logfi
 
 _CONFIG_ERROR = re.compile(r"^>>> '?(?P<line>.*?)'?\n(?P<reason>.+)$", re.MULTILINE)
 _DATA = ("appendonlydir", "*.aof", "*.rdb")
+_KEPT = {
+    "server.log": "log",
+    "server.conf": "conf",
+    "nodes.conf": "nodes.conf",
+    twemproxy.FILE: twemproxy.FILE,
+    envoy.FILE: envoy.FILE,
+}
+"""Files of a node that outlast the run, with what follows the node's name in theirs."""
 
 
 def refuse_ours(members: Iterable[Member], deployment: str) -> None:
@@ -52,6 +61,6 @@ def remove_data(directory: Path) -> None:
 
 def collect(directory: Path, name: str, target: Path) -> None:
     """Copy the log, the configuration file and the nodes.conf of node `name` from its directory into `target`."""
-    for file, suffix in (("server.log", "log"), ("server.conf", "conf"), ("nodes.conf", "nodes.conf")):
+    for file, suffix in _KEPT.items():
         if (directory / file).exists():
             shutil.copyfile(directory / file, target / f"{name}.{suffix}")

@@ -32,6 +32,7 @@ ALWAYS = 40
 LOCAL = 100
 """Priority that the rule of the `local` table moves to."""
 _LOCAL_TABLE = 255
+_HOST_SCOPE = 254
 _TCP = 6
 
 
@@ -131,6 +132,27 @@ class KernelLinks:
         """See `LinkLayer`."""
         self.heal_all()
         _change("del", self._always, ALWAYS)
+
+
+def speak_from(address: str) -> None:
+    """Let what binds no address before it dials another loopback address speak from this one, in this namespace.
+
+    Nothing but one program may do that then: all would be taken for it. Raises OSError when the kernel refuses.
+    """
+    with IPRoute() as kernel:
+        loopback = kernel.link_lookup(ifname="lo")[0]
+        try:
+            kernel.route(
+                "replace",
+                dst="127.0.0.0/8",
+                oif=loopback,
+                table=_LOCAL_TABLE,
+                type="local",
+                scope=_HOST_SCOPE,
+                prefsrc=address,
+            )
+        except NetlinkError as error:
+            raise OSError(error.code, f"the kernel refuses a route: {error}") from error
 
 
 def _make_room() -> None:

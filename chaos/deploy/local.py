@@ -21,7 +21,7 @@ from chaos.deploy.directives import collect, configuration, last_words, refuse_o
 from chaos.deploy.endpoints import Shape, Shaper
 from chaos.deploy.network import Isolation, open_network
 from chaos.deploy.processes import Process, Spawner
-from chaos.deploy.programs import CONFIGURATION, PROGRAMS
+from chaos.deploy.programs import CONFIGURATION, PROGRAMS, unbound
 from chaos.deploy.round_trip import measure_ms
 from chaos.deploy.servers import Server
 from chaos.errors import ServerError
@@ -75,7 +75,7 @@ class LocalDeployment(Clock):
         refuse_ours(members, "local")
         numbers = {member.name: number for number, member in enumerate(members, 1)}
         with contextlib.ExitStack() as ends:
-            self._network = open_network(numbers, clients, isolation, wanted, ends)
+            self._network = open_network(numbers, clients, isolation, wanted, ends, unbound(members))
             own = {name: self._network.addresses.node(number) for name, number in numbers.items()}
             self._own = own
             self.nodes: Mapping[str, Node] = {
@@ -85,8 +85,11 @@ class LocalDeployment(Clock):
             self._control = Control(lambda node: (own[node], DATA_PORT), self._network.addresses.controller)
             self._spawner = Spawner(self.directory)
             self._clocks: dict[str, skew.WrongClock] = {}
+            self._proxies = [member.name for member in members if PROGRAMS[member.program].proxy is not None]
+            servers = [member.name for member in members if member.program == "server"]
+            behind = {name: (host, DATA_PORT) for name, host in self._network.dialled.items() if name in servers}
             self._processes = {
-                member.name: self._process(member, own[member.name], "skew" in wanted) for member in members
+                member.name: self._process(member, own[member.name], behind, "skew" in wanted) for member in members
             }
             self._ends = ends.pop_all()
 
@@ -250,7 +253,8 @@ class LocalDeployment(Clock):
         address = self._own[source] if source in self._own else self.client_address(int(source[1:]))
         node = self.nodes[destination]
         try:
-            return measure_ms((node.host, node.port), (address, 0), payload, timeout_ms / 1000)
+            echoes = destination not in self._proxies
+            return measure_ms((node.host, node.port), (address, 0), payload, timeout_ms / 1000, echoes=echoes)
         except OSError as error:
             raise Unreachable(f"{destination}: no round trip from {source}: {error}") from error
 
@@ -273,14 +277,17 @@ class LocalDeployment(Clock):
 
     # How it is made
 
-    def _process(self, member: Member, own: str, skewed: bool) -> Process:
+    def _process(self, member: Member, own: str, servers: Mapping[str, tuple[str, int]], skewed: bool) -> Process:
         name, program = member.name, PROGRAMS[member.program]
+        directory = self.directory / name
+        directory.mkdir(exist_ok=True)
+        if program.proxy is not None:
+            command = program.proxy.prepare(member, directory, (own, DATA_PORT), servers)
+            return Process(name, command, directory, self._spawner, {})
         ours = {"port": str(DATA_PORT), "bind": own, "bind-source-addr": own}
         if self._network.dialled[name] != own:
             ours["cluster-announce-ip"] = self._network.dialled[name]
             ours["replica-announce-ip"] = self._network.dialled[name]
-        directory = self.directory / name
-        directory.mkdir(exist_ok=True)
         (directory / CONFIGURATION).write_text(configuration({**program.defaults, **member.config, **ours}))
         if skewed:
             self._clocks[name] = skew.WrongClock(directory)
@@ -291,7 +298,7 @@ class LocalDeployment(Clock):
         try:
             process.spawn()
         except OSError as error:
-            raise ServerError(f"{process.name}: {self.server.path} cannot be started: {error}") from error
+            raise ServerError(f"{process.name}: {process.command[0]} cannot be started: {error}") from error
 
     def _answers(self, node: str) -> Callable[[], bool]:
         process = self._processes[node]

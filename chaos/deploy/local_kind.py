@@ -11,6 +11,7 @@ from chaos.deploy import namespace, probe, servers, skew
 from chaos.deploy.base import Deployment
 from chaos.deploy.local import CAPABILITIES, LocalDeployment
 from chaos.deploy.processes import remove_left
+from chaos.deploy.programs import PROGRAMS, unbound
 from chaos.errors import BadInput, ServerError
 from chaos.topologies import make_topology
 from nemeses import FAULTS
@@ -38,6 +39,32 @@ def reason_against(capability: str) -> str | None:
     return f"{reason}; {namespace.CHOICE}=proxy slows links without the kernel's help"
 
 
+LINK_FAULTS = frozenset({"links", "loss", "delay", "bandwidth"})
+"""What needs to tell by its address who speaks."""
+
+
+def _refuse_missing(plan: Plan) -> None:
+    """Find the proxies, and refuse faults on links where who speaks cannot be told. Raises BadInput."""
+    members = make_topology(plan.scenario.cluster).members
+    for program in dict.fromkeys(member.program for member in members):
+        if (proxy := PROGRAMS[program].proxy) is not None:
+            try:
+                proxy.find()
+            except ServerError as error:
+                raise BadInput(str(error)) from error
+    nameless = unbound(members)
+    on_links = [fault.kind for fault in plan.faults if FAULTS[fault.kind].requires & LINK_FAULTS]
+    if not nameless or not on_links:
+        return
+    program = next(member.program for member in members if member.name == nameless[0])
+    if len(nameless) > 1:
+        raise BadInput(
+            f"fault {on_links[0]}: {program} binds no address, so only one of it can be told apart; proxies: 1"
+        )
+    if (reason := namespace.available()) is not None:
+        raise BadInput(f"fault {on_links[0]}: {program} binds no address, and without a namespace ({reason}) has none")
+
+
 class LocalKind:
     """Server processes on this machine; see `chaos.deploy.local`."""
 
@@ -49,6 +76,7 @@ class LocalKind:
             servers.find(server)
         except ServerError as error:
             raise BadInput(str(error)) from error
+        _refuse_missing(plan)
         for fault in plan.faults:
             for capability in sorted(FAULTS[fault.kind].requires - FORMED - CAPABILITIES):
                 if (reason := reason_against(capability)) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -40,8 +40,12 @@ def open_network(
     isolation: Isolation | None,
     wanted: Collection[str],
     ends: ExitStack,
+    unbound: Sequence[str] = (),
 ) -> Network:
     """The network for nodes (number by name) and so many clients, as `isolation` says or else the best there is.
+
+    `unbound` names nodes that bind no address before they dial: in a namespace, what is not bound speaks from the
+    address of the first of them.
 
     Whether the kernel can slow links is tried out (0.5 s) when `wanted` has `delay` or `bandwidth`. What must be
     undone is left in `ends`. Raises ServerError when there is no network to be had.
@@ -49,7 +53,12 @@ def open_network(
     if isolation != "proxy" and namespace.entered():
         namespace.prepare()
         try:
-            return _in_namespace(numbers, clients, wanted, ends)
+            network = _in_namespace(numbers, clients, wanted, ends)
+            if unbound:
+                from chaos.deploy.links import speak_from  # only here, as below
+
+                speak_from(network.addresses.node(numbers[unbound[0]]))
+            return network
         except OSError:  # no policy routing in this kernel: the proxy works inside a namespace as well
             pass
     return _behind_proxy(numbers, clients, ends)

@@ -16,8 +16,13 @@ PIECES = 16
 """In so many pieces a payload goes and comes, one after the other."""
 
 
-def measure_ms(address: tuple[str, int], source: tuple[str, int] | None, payload: int, timeout_s: float) -> float:
-    """Milliseconds from asking to the last answer, once the connection stands. IPv4. Raises OSError."""
+def measure_ms(
+    address: tuple[str, int], source: tuple[str, int] | None, payload: int, timeout_s: float, *, echoes: bool = True
+) -> float:
+    """Milliseconds from asking to the last answer, once the connection stands. IPv4. Raises OSError.
+
+    A node that does not know ECHO (`echoes`) is asked by PING, without the payload.
+    """
     deadline = time.monotonic() + timeout_s
     with socket.socket() as connection:  # create_connection needs a codec for names, which a bare Python may lack
         connection.settimeout(timeout_s)
@@ -26,16 +31,18 @@ def measure_ms(address: tuple[str, int], source: tuple[str, int] | None, payload
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             connection.bind(source)
         connection.connect(address)
-        _echo(connection, b"", deadline)
+        if not echoes:
+            payload = 0
+        _echo(connection, b"", deadline, echoes)
         began = time.monotonic()
         for _ in range(PIECES if payload else 1):
-            _echo(connection, bytes(payload // PIECES), deadline)
+            _echo(connection, bytes(payload // PIECES), deadline, echoes)
         return (time.monotonic() - began) * 1000
 
 
-def _echo(connection: socket.socket, data: bytes, deadline: float) -> None:
-    answer = b"$%d\r\n%b\r\n" % (len(data), data)
-    connection.sendall(b"*2\r\n$4\r\nECHO\r\n" + answer)
+def _echo(connection: socket.socket, data: bytes, deadline: float, echoes: bool) -> None:
+    answer = b"$%d\r\n%b\r\n" % (len(data), data) if echoes else b"+PONG\r\n"
+    connection.sendall(b"*2\r\n$4\r\nECHO\r\n" + answer if echoes else b"*1\r\n$4\r\nPING\r\n")
     received = b""
     while len(received) < len(answer):
         connection.settimeout(max(0.001, deadline - time.monotonic()))

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 if TYPE_CHECKING:
     from chaos.crew import Clock, Crew, MachineCrew
     from chaos.job import Job
@@ -41,9 +43,13 @@ def machine_crew(job: Job, transport: Transport[Link], recorder: Recorder, clock
         timeout_ns=job.timeout_ms * 1_000_000,
         interval_ns=0 if job.rate is None else round(1e9 / job.rate),
         from_replicas=job.route == "replica",
+        greeting=("PING",) if job.route == "proxy" else None,
     )
     effects = Effects()
-    machines = [Bare(client, seed, terms, PLACEMENTS[job.route](job), effects) for client, seed in job.streams.items()]
+    machines = []
+    for client, seed in job.streams.items():
+        placement = PLACEMENTS[job.route](msgspec.structs.replace(job, streams={client: seed}))
+        machines.append(Bare(client, seed, terms, placement, effects))
     return MachineCrew(machines, effects, transport, recorder, clock, job.nodes, job.sources)
 
 
@@ -74,11 +80,24 @@ def _first(job: Job) -> Placement:
     return OneNode(next(iter(job.nodes)))
 
 
-PLACEMENTS: Mapping[str, Callable[[Job], Placement]] = {"bare": _asking, "replica": _asking, "redirect": _first}
+def _proxy(job: Job) -> Placement:
+    from chaos.routes.placement import OneNode
+
+    client, proxies = next(iter(job.streams)), job.groups["proxies"]
+    return OneNode(proxies[client % len(proxies)])
+
+
+PLACEMENTS: Mapping[str, Callable[[Job], Placement]] = {
+    "bare": _asking,
+    "replica": _asking,
+    "redirect": _first,
+    "proxy": _proxy,
+}
 """How the clients of each route that are machines know where keys are."""
 ROUTES: Mapping[str, Route] = {
     "bare": Route("each command once per hop, no retries, every hop recorded", {}, _machines),
     "replica": Route("as bare, but reads go to replicas in turn", {}, _machines),
     "redirect": Route("as bare, without a map: every operation begins at one node and is redirected", {}, _machines),
+    "proxy": Route("as bare, to proxies that know where keys are: each client to one of them", {}, _machines),
     "cluster": Route("redis-py's RedisCluster as applications use it", {"retries": None}, _threads),
 }

@@ -78,7 +78,7 @@ class Bare:
         self._effects = effects
         self._process = client
         self._links = Links(self, effects)
-        self._greeting = pack_command(("CLIENT", "SETNAME", f"cq-c{client}"))
+        self._greeting = pack_command(terms.greeting or ("CLIENT", "SETNAME", f"cq-c{client}"))
         self._stopped = False
         self._suspicious = False
         """Whether the map is to be asked for before the next operation."""
@@ -131,7 +131,7 @@ class Bare:
             self._give_up(now)
 
     def connected(self, link: Link, now: int) -> None:
-        """A link is connected: tell the server who we are before anything else."""
+        """A link is connected: greet the node before anything else. A paused one does not answer that."""
         if link.phase is Phase.CLOSED:
             return
         link.phase = Phase.GREETING

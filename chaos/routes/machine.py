@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from chaos.operation import Command
 from chaos.routes.links import Link
 from chaos.routes.slotmap import Directory
 from chaos.workloads import Mixture
@@ -41,6 +42,8 @@ class Terms:
     """From the beginning of one operation to that of the next, at least."""
     from_replicas: bool = False
     """Route `replica`: reads go to replicas in turn, over READONLY connections."""
+    greeting: Command | None = None
+    """What a connection begins with; None for the name of its client, which is an error to proxies."""
 
 
 class Machine(Protocol):

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from chaos.topologies.base import ClusterSpec, Kind, Topology
 from chaos.topologies.cluster import CLUSTER
+from chaos.topologies.proxied import PROXIED
 from chaos.topologies.replication import REPLICATION
 
-TOPOLOGIES: Mapping[str, Kind] = {"cluster": CLUSTER, "replication": REPLICATION}
+TOPOLOGIES: Mapping[str, Kind] = {"cluster": CLUSTER, "replication": REPLICATION, "proxied": PROXIED}
 """By the name that scenarios use."""
 
 

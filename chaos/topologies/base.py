@@ -43,6 +43,8 @@ class Kind(NamedTuple):
     """Its own options in a scenario, each with its default."""
     defaults: Mapping[str, int] = {"primaries": 3, "replicas": 1}
     """How many nodes there are unless the scenario says so."""
+    refuses: Callable[[Mapping[str, Mapping[str, Any]]], str | None] = lambda workloads: None
+    """Why it cannot serve these workloads (options by name), in one sentence; None when it can."""
 
 
 class Topology(Protocol):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from chaos.deploy import namespace, probe, skew
 from chaos.deploy.base import Deployment
 from chaos.deploy.namespace import CHOICE
+from chaos.deploy.programs import OF_THE_SERVER, refuse_others
 from chaos.errors import BadInput, ServerError
 from chaos.topologies import make_topology
 from nemeses import FAULTS
@@ -44,6 +45,7 @@ class DockerKind:
         from chaos.deploy.docker.deployment import CAPABILITIES  # only here: the docker library takes 0.2 s to load
         from chaos.deploy.docker.engine import Engine
 
+        refuse_others(make_topology(plan.scenario.cluster).members, OF_THE_SERVER, "docker")
         try:
             engine = Engine()
         except ServerError as error:

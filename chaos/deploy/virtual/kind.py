@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from chaos.deploy import servers
 from chaos.deploy.base import Deployment
 from chaos.deploy.processes import remove_left
+from chaos.deploy.programs import OF_THE_SERVER, refuse_others
 from chaos.deploy.virtual.shim_library import shim
 from chaos.errors import BadInput, ServerError
 from chaos.routes import PLACEMENTS
@@ -32,6 +33,7 @@ class VirtualKind:
         """Find the server, make the shim, and compare what is asked with what virtual time can do."""
         from chaos.deploy.virtual.deployment import CAPABILITIES  # the deployment imports what imports this module
 
+        refuse_others(make_topology(plan.scenario.cluster).members, OF_THE_SERVER, "virtual")
         if image is not None:
             raise BadInput(f"--image {image}: virtual runs no containers; add --deploy docker, or name a --server")
         try:

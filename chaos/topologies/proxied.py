@@ -1,0 +1,135 @@
+"""The topology `proxied`: servers that know nothing of each other, behind proxies that share the keys among them.
+
+Clients know the proxies only, and each speaks to one of them. Which server a key is on is decided inside the proxy, by
+its own hashing and by whom it believes to be alive.
+
+Coming to rest: what a client sent may still be in a proxy, or in the buffer of a connection between a proxy and a
+server. So once everything is healed the proxies are killed, the servers are watched until they have no connection left
+but the controller's, and then fresh proxies take the final reads: they have ejected nobody, and read each key where it
+belongs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from chaos.member import Member, servers
+from chaos.roles import of_key
+from chaos.topologies.alone import Alone
+from chaos.topologies.base import ClusterSpec, Kind
+from chaos.topologies.rest import Unrest, come_to_rest
+from nemeses.kill import killer
+from nemeses.system import System
+from nemeses.view import Owners, View
+
+HASHINGS: Mapping[str, tuple[str, ...]] = {
+    "twemproxy": ("ketama", "modula", "random"),
+    "envoy": ("ring_hash", "maglev"),
+}
+"""The ways in which each proxy shares the keys; the first is what it does unless told otherwise."""
+OPTIONS: Mapping[str, Any] = {
+    "proxy": "twemproxy",
+    "proxies": 1,
+    "hashing": "",
+    "auto_eject": False,
+    "timeout_ms": 400,
+}
+READY_TIMEOUT_MS = 10_000
+PROBES = 64
+"""Keys asked for through a fresh proxy: enough to reach every server, with any hashing."""
+REFUSED_WORKLOADS = {"multikey": "MULTI and EVAL_RO"}
+"""Workloads that need what a proxy does not know."""
+
+
+class ProxiedTopology(Alone):
+    """N servers and their proxies."""
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        """Raises ValueError for options that do not go together."""
+        options = {**OPTIONS, **spec.options}
+        proxy = options["proxy"]
+        if proxy not in HASHINGS:
+            raise ValueError(f"proxy: {proxy!r} is none of {', '.join(HASHINGS)}")
+        hashing = options["hashing"] or HASHINGS[proxy][0]
+        if hashing not in HASHINGS[proxy]:
+            raise ValueError(f"hashing: {proxy} knows {', '.join(HASHINGS[proxy])}, and not {hashing!r}")
+        if spec.replicas:
+            raise ValueError(f"replicas: {spec.replicas}, but servers behind a proxy have none here; write 0")
+        if options["proxies"] < 1:
+            raise ValueError("proxies: there must be at least one")
+        settings = {"hashing": hashing, "auto_eject": options["auto_eject"], "timeout_ms": options["timeout_ms"]}
+        self.proxies = [f"p{number}" for number in range(1, options["proxies"] + 1)]
+        super().__init__(servers(spec.primaries, spec.config), [Member(name, settings, proxy) for name in self.proxies])
+        self.groups = {"proxies": self.proxies}
+
+    def target(self, text: str, route: str) -> str:
+        """See `Topology.target`: where a key is, only the proxy knows."""
+        return of_key(text, _unknown)
+
+    def form(self, system: System) -> None:
+        """Return when each proxy reaches all servers. Raises WaitTimeout."""
+        for name in self.proxies:
+            system.wait(f"{name} reaches the servers", partial(_serves, system, name), READY_TIMEOUT_MS)
+
+    def converge(self, system: System, deadline_ms: int) -> Unrest | None:
+        """See the module, and `Topology.converge`."""
+        processes = killer(system)
+        for name in self.proxies:
+            processes.kill(name)
+        unrest = come_to_rest(system, self.servers, (_nobody_else,), deadline_ms)
+        for name in self.proxies:
+            processes.start(name)
+        self.form(system)
+        return unrest
+
+    def owner(self, system: System, maps: Mapping[str, Owners]) -> Callable[[str], str]:
+        """See `Topology.owner`: keys are read as clients read them."""
+        return lambda key: self.proxies[0]
+
+
+def _unknown(role: str, key: str) -> str:
+    raise ValueError(f"where {key} is, only the proxy knows: name a server (n1), a proxy (p1) or 'a primary'")
+
+
+def _serves(system: System, proxy: str) -> bool:
+    for number in range(PROBES):
+        system.call(proxy, "GET", f"cachequake:probe:{number}")  # an error of the proxy counts as "not yet"
+    return True
+
+
+def _nobody_else(system: System, views: dict[str, View]) -> str | None:
+    """No server has a connection from another address than the controller's."""
+    for name in views:
+        mine = _hosts(system.call(name, "CLIENT", "INFO"))
+        others = _hosts(system.call(name, "CLIENT", "LIST")) - mine
+        if others:
+            return f"{name} still has a connection from {min(others)}"
+    return None
+
+
+def _hosts(reply: bytes) -> set[str]:
+    """The addresses of the other ends in what CLIENT INFO or CLIENT LIST says."""
+    words = (word for line in reply.decode(errors="replace").splitlines() for word in line.split(" "))
+    return {word.removeprefix("addr=").rpartition(":")[0] for word in words if word.startswith("addr=")}
+
+
+def refuses(workloads: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Why these workloads, by name with their options, cannot be done through a proxy; None when they can."""
+    for name, options in workloads.items():
+        if name in REFUSED_WORKLOADS:
+            return f"workload {name} needs {REFUSED_WORKLOADS[name]}, which proxies do not know"
+        if options.get("wait") is not None:
+            return f"workload {name} with `wait` needs WAIT, which proxies do not know"
+    return None
+
+
+PROXIED = Kind(
+    "servers behind proxies (Twemproxy or Envoy) that share the keys among them",
+    ProxiedTopology,
+    routes=("proxy",),
+    options=OPTIONS,
+    defaults={"primaries": 4, "replicas": 0},
+    refuses=refuses,
+)
