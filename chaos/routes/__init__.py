@@ -60,9 +60,16 @@ def _machines(job: Job, recorder: Recorder, clock: Clock) -> Crew:
 
 
 def _threads(job: Job, recorder: Recorder, clock: Clock) -> Crew:
-    from chaos.routes.redis_client import ThreadCrew
+    from chaos.routes.redis_client import ThreadCrew, cluster_client
 
-    return ThreadCrew(job, recorder, clock)
+    return ThreadCrew(job, recorder, clock, cluster_client)
+
+
+def _watched(job: Job, recorder: Recorder, clock: Clock) -> Crew:
+    from chaos.routes.redis_client import ThreadCrew
+    from chaos.routes.sentinel_client import sentinel_client
+
+    return ThreadCrew(job, recorder, clock, sentinel_client)
 
 
 def _asking(job: Job) -> Placement:
@@ -100,4 +107,5 @@ ROUTES: Mapping[str, Route] = {
     "redirect": Route("as bare, without a map: every operation begins at one node and is redirected", {}, _machines),
     "proxy": Route("as bare, to proxies that know where keys are: each client to one of them", {}, _machines),
     "cluster": Route("redis-py's RedisCluster as applications use it", {"retries": None}, _threads),
+    "sentinel": Route("redis-py's client of the primary named by Sentinels", {"retries": None}, _watched),
 }

@@ -1,4 +1,6 @@
-"""Route `cluster`: redis-py's `RedisCluster` as applications use it, a client and a thread each, watched from below.
+"""Routes of redis-py's own clients as applications use them, a client and a thread each, watched from below.
+
+Which of its clients a route uses is decided by what `connect` makes: `cluster_client` is the route `cluster`.
 
 What the client raises at the end says nothing about the attempts before: it repeats a command after a read timeout,
 and its own refresh of the map may replace that error by another (`RedisClusterException`) or by a defect of its own
@@ -24,7 +26,7 @@ import errno
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redis.backoff import ExponentialWithJitterBackoff
@@ -43,7 +45,9 @@ from chaos.routes.slotmap import Directory, UnknownAddress
 from chaos.transport import CUT, RETRY_NS, local_address
 from checkers.history import Event
 
-INTERNAL = frozenset({"HELLO", "AUTH", "CLIENT", "SELECT", "READONLY", "CLUSTER", "ASKING", "PING", "COMMAND", "INFO"})
+INTERNAL = frozenset(
+    {"HELLO", "AUTH", "CLIENT", "SELECT", "READONLY", "CLUSTER", "ASKING", "PING", "COMMAND", "INFO", "SENTINEL"}
+)
 """Commands that redis-py sends for itself."""
 GRACE_S = 10
 """How long threads may go on after the end: redis-py's retries outlast the timeout of one attempt."""
@@ -114,7 +118,7 @@ class WatchedConnection(Connection):
     log: Log
 
     def __init__(self, **options: Any) -> None:
-        _untyped(super()).__init__(**options)
+        untyped(super()).__init__(**options)
         self._attempt: Attempt | None = None
         self._commands = 1
         self._internal = False
@@ -133,7 +137,7 @@ class WatchedConnection(Connection):
         if args[0] == "ASKING":
             self.log.asking = True
         try:
-            _untyped(super()).send_command(*args, **options)
+            untyped(super()).send_command(*args, **options)
         finally:
             self._internal = False
 
@@ -141,19 +145,19 @@ class WatchedConnection(Connection):
         """Pack a transaction, and remember how many replies it will have."""
         commands = list(commands)
         self._commands = len(commands)
-        return _untyped(super()).pack_commands(commands)
+        return untyped(super()).pack_commands(commands)
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send bytes. The attempt counts as sent once the first may have left."""
         self._attempt = None
         if self.log.active and not self._internal:
             if not self.is_connected:
-                _untyped(self).connect()
+                untyped(self).connect()
             self._attempt = self.log.attempt(self.host, self.port, self._commands)
             self._attempt.sent = True
         self._commands = 1
         try:
-            _untyped(super()).send_packed_command(command, check_health)
+            untyped(super()).send_packed_command(command, check_health)
         except BaseException as error:
             self._failed(error)
             raise
@@ -183,7 +187,7 @@ class WatchedConnection(Connection):
             self._attempt = None
 
 
-def _untyped(connection: Any) -> Any:
+def untyped(connection: Any) -> Any:
     """redis-py's methods have no types; this says so once."""
     return connection
 
@@ -229,31 +233,50 @@ def outcome_of(operation: Operation, attempts: list[Attempt], raised: BaseExcept
     return "fail"
 
 
-class LibraryClient:
-    """One `RedisCluster` and what it does."""
+Connect = Callable[[Job, Directory, type[WatchedConnection], dict[str, Any]], Any]
+"""Makes a client of redis-py for a job.
 
-    def __init__(self, client: int, job: Job, directory: Directory, clock: Clock) -> None:
-        """Raises RunFailed when the cluster cannot be reached."""
+Its connections are of (a subclass of) the given class, and all of them get the options of the given table.
+"""
+
+
+def cluster_client(
+    job: Job, directory: Directory, watched: type[WatchedConnection], options: dict[str, Any]
+) -> RedisCluster:
+    """A `RedisCluster`; see `Connect`."""
+    (host, port), *others = job.nodes.values()
+    return RedisCluster.from_url(
+        f"redis://{host}:{port}",
+        startup_nodes=[ClusterNode(*address) for address in others],
+        connection_class=watched,
+        address_remap=directory.reachable,
+        require_full_coverage=False,
+        **options,
+    )
+
+
+class LibraryClient:
+    """One client of redis-py and what it does."""
+
+    def __init__(self, client: int, job: Job, directory: Directory, clock: Clock, connect: Connect) -> None:
+        """Raises RunFailed when the servers cannot be reached."""
         self.client = client
         self.log = Log(directory, clock, job.sources.get(client), job.timeout_ms / 1000)
         retries = job.route_options.get("retries")
-        backoff = ExponentialWithJitterBackoff(base=BACKOFF_BASE_S, cap=BACKOFF_CAP_S)
-        (host, port), *others = job.nodes.values()
+        options: dict[str, Any] = {
+            "socket_timeout": self.log.timeout_s,
+            "socket_connect_timeout": self.log.timeout_s,
+            "client_name": f"cq-c{client}",
+            "protocol": 2,  # RESP2: maintenance notifications, which change timeouts, are off with it
+        }
+        if retries is not None:
+            backoff = ExponentialWithJitterBackoff(base=BACKOFF_BASE_S, cap=BACKOFF_CAP_S)
+            options["retry"] = Retry(backoff, retries)
+        watched = type(f"WatchedConnection{client}", (WatchedConnection,), {"log": self.log})
         try:
-            self.redis: Any = RedisCluster.from_url(
-                f"redis://{host}:{port}",
-                startup_nodes=[ClusterNode(*address) for address in others],
-                connection_class=type(f"WatchedConnection{client}", (WatchedConnection,), {"log": self.log}),
-                address_remap=directory.reachable,
-                require_full_coverage=False,
-                retry=None if retries is None else Retry(backoff, retries),
-                socket_timeout=self.log.timeout_s,
-                socket_connect_timeout=self.log.timeout_s,
-                client_name=f"cq-c{client}",
-                protocol=2,  # RESP2: maintenance notifications, which change timeouts, are off with it
-            )
+            self.redis = connect(job, directory, watched, options)
         except (RedisError, RedisClusterException, OSError) as error:
-            raise RunFailed(f"client {client} cannot reach the cluster by redis-py: {error}") from error
+            raise RunFailed(f"client {client} cannot reach the servers by redis-py: {error}") from error
 
     def perform(self, operation: Operation) -> None:
         """Do it as an application would; what happened stands in the log. Raises whatever redis-py does."""
@@ -274,14 +297,14 @@ class LibraryClient:
 class ThreadCrew:
     """One thread for each client. Implements `chaos.crew.Crew`."""
 
-    def __init__(self, job: Job, recorder: Recorder, clock: Clock) -> None:
-        """Raises RunFailed when the cluster cannot be reached."""
+    def __init__(self, job: Job, recorder: Recorder, clock: Clock, connect: Connect) -> None:
+        """`connect` makes the clients. Raises RunFailed when the servers cannot be reached."""
         self._job = job
         self._recorder = recorder
         self._clock = clock
         self._mixture = job.mixture()
         directory = Directory(job.nodes, job.aliases)
-        self._clients = [LibraryClient(client, job, directory, clock) for client in job.streams]
+        self._clients = [LibraryClient(client, job, directory, clock, connect) for client in job.streams]
         self._counts = {client: {"ok": 0, "fail": 0, "info": 0} for client in job.streams}
         self._executed = dict.fromkeys(job.streams, 0)
         self._stop = threading.Event()
@@ -316,6 +339,9 @@ class ThreadCrew:
             self._over = True
         for client in self._clients:
             client.redis.close()
+
+    def adopt(self, nodes: Sequence[str]) -> None:
+        """See `Crew`: these clients ask the nodes themselves."""
 
     def _work(self, client: LibraryClient) -> None:
         process = client.client
