@@ -60,7 +60,15 @@ SUBJECTS: Mapping[str, _Subject] = {
     "rolled_back_reads": _Subject("staleness", ("rolled-back-read",)),
     "non_linearizable": _Subject("linearizability", ("non-linearizable",)),
     "session_violations": _Subject(
-        "sessions", ("read-your-writes", "non-monotonic-read", "non-monotonic-write", "writes-follow-reads")
+        "sessions",
+        (
+            "read-your-writes",
+            "non-monotonic-read",
+            "non-monotonic-write",
+            "writes-follow-reads",
+            "non-monotonic-write-across-keys",
+            "writes-follow-reads-across-keys",
+        ),
     ),
     "torn_reads": _Subject("multikey", ("torn-read",)),
     "cross_slot_accepted": _Subject("multikey", ("cross-slot-accepted",)),

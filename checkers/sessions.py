@@ -1,4 +1,4 @@
-"""Session guarantees of unique-value registers, per client process and key.
+"""Session guarantees of unique-value registers, per client process and key, and per pair of keys.
 
 The four guarantees are those of Terry et al. ("Session guarantees for weakly consistent replicated data", 1994), as
 far as a register can show them. "Older" means proved older: version u is older than version w when u was in effect
@@ -8,6 +8,12 @@ far as a register can show them. "Older" means proved older: version u is older 
 * `non-monotonic-read`: a process read a version older than one it had read before.
 * `non-monotonic-write`: such a read went back over two versions that one process had written one after the other.
 * `writes-follow-reads`: such a read went back from a version whose writer had first read the older one.
+* `non-monotonic-write-across-keys`: a process read what another had written to one key, and then of a second key a
+  version older than one that this other process had itself written before.
+* `writes-follow-reads-across-keys`: the same with one that the other process had read before.
+
+The last two are for clients of which the one tells the other something by way of the store. A store whose keys live on
+several servers seldom promises them; each key's linearizability implies them (see `checkers.causality`).
 
 Reads from replicas and caches count, too: clients live with those. A process that got an unknown outcome is over.
 """
@@ -18,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from checkers.causality import Contradiction, across_keys
 from checkers.context import Timeline
 from checkers.finding import Anomaly, Collector, Finding
 from checkers.history import OK, History
@@ -27,6 +34,8 @@ from checkers.zones import Ints, Registers, packed, prepare
 CHECKER = "sessions"
 READ_YOUR_WRITES, MONOTONIC_READ = "read-your-writes", "non-monotonic-read"
 MONOTONIC_WRITE, FOLLOW_READS = "non-monotonic-write", "writes-follow-reads"
+ACROSS_KEYS = "-across-keys"
+"""Added to the last two where two keys are concerned."""
 
 _THOUGH = {
     MONOTONIC_WRITE: ", though one process wrote both, the older one first",
@@ -55,12 +64,17 @@ def check_sessions(history: History, *, initial: Any = None) -> Finding:
     ):
         for place, earlier in pairs.tolist():
             _report(found, registers, timeline, kind, steps, place, earlier)
+    across = across_keys(registers)
+    for kind, contradictions in ((MONOTONIC_WRITE, across.after_writes), (FOLLOW_READS, across.after_reads)):
+        for contradiction in contradictions:
+            _report_across(found, registers, timeline, kind + ACROSS_KEYS, contradiction)
     metrics = {
         "checked": len(steps.row),
         "sessions": int(steps.session[-1]) + 1 if len(steps.row) else 0,
+        "not_compared_across_keys": across.skipped,
         "undecided": registers.undecided,
     }
-    return found.finding(metrics, unknown(registers))
+    return found.finding(metrics, unknown(registers) or _not_compared(across.skipped))
 
 
 class _Steps(NamedTuple):
@@ -168,3 +182,35 @@ def _report(
             fault=timeline.fault_at(start, end),
         )
     )
+
+
+def _report_across(found: Collector, registers: Registers, timeline: Timeline, kind: str, wrong: Contradiction) -> None:
+    if not found.wants(kind):
+        found.count(kind)
+        return
+    operations = registers.operations
+    process, other = operations.process[wrong.read], operations.process[wrong.write]
+    newer, old = int(registers.writer[wrong.newer]), registers.first_ender(wrong.older)
+    since = "replaced the initial value" if old is None else f"began after {name_operation(operations, old)} had ended"
+    start, end = int(operations.start[wrong.read]), int(operations.end[wrong.read])
+    key, second = operations.key_name(wrong.read), operations.key_name(wrong.write)
+    rows = [wrong.read, wrong.passed_on, wrong.write, wrong.saw, newer, *([] if old is None else [old])]
+    found.add(
+        Anomaly(
+            kind=kind,
+            explanation=(
+                f"process {process}: {name_operation(operations, wrong.read)} on {key} at {at(start)} returned "
+                f"a version older than that of process {other}'s {name_operation(operations, wrong.saw)}, though "
+                f"it had seen ({name_operation(operations, wrong.passed_on)}) what process {other} wrote only then, "
+                f"{name_operation(operations, wrong.write)} on {second}: {name_operation(operations, newer)} {since}; "
+                f"{timeline.describe(start, end)}"
+            ),
+            operations=[int(operations.index[number]) for number in dict.fromkeys(rows)],
+            key=key,
+            fault=timeline.fault_at(start, end),
+        )
+    )
+
+
+def _not_compared(reads: int) -> str | None:
+    return f"{reads} stale reads were not compared with what clients knew from other keys: too many" if reads else None

@@ -65,6 +65,16 @@ KINDS = {
         "writes before what they followed",
         "ordered before a value that the same client had read first",
     ),
+    "non-monotonic-write-across-keys": Kind(
+        "later write seen without the earlier one",
+        "later writes seen without the earlier one",
+        "of two writes of one client to two keys another client saw the second and then not the first",
+    ),
+    "writes-follow-reads-across-keys": Kind(
+        "write seen without what it followed",
+        "writes seen without what they followed",
+        "a client saw what another wrote, and then not what that one had read before on another key",
+    ),
     "cross-slot-accepted": Kind(
         "accepted cross-slot operation", "accepted cross-slot operations", "keys of several slots, not refused"
     ),

@@ -8,7 +8,14 @@ from checkers.transactions import RULES_OUT
 KINDS = {
     "linearizability": {"non-linearizable"},
     "staleness": {"stale-read", "rolled-back-read"},
-    "sessions": {"read-your-writes", "non-monotonic-read", "non-monotonic-write", "writes-follow-reads"},
+    "sessions": {
+        "read-your-writes",
+        "non-monotonic-read",
+        "non-monotonic-write",
+        "writes-follow-reads",
+        "non-monotonic-write-across-keys",
+        "writes-follow-reads-across-keys",
+    },
     "durability": {"lost-write", "duplicate-write", "phantom-value", "failed-write-visible", "replica-divergence"},
     "multikey": {"torn-read", "cross-slot-accepted", "phantom-value"},
     "slots": {"split-ownership", "stranded-key", "uncovered-slot", "redirect-loop", "map-disagreement"},

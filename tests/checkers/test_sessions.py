@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from exhaustive import Op, as_history, sessions
+import pytest
+from exhaustive import On, Op, as_history, as_history_of_keys, sessions, sessions_across_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from registers import correct, in_sessions
+from registers import correct, in_sessions, on_keys
 
+from checkers import causality
 from checkers.finding import Verdict
 from checkers.history import Event, from_events
 from checkers.sessions import check_sessions
@@ -22,6 +24,19 @@ def test_the_reads_that_break_a_guarantee_are_those_of_the_definitions(ops: list
     for anomaly in check_sessions(as_history(ops)).anomalies:
         found[anomaly.kind].add(anomaly.operations[0] // 2)
     assert found == sessions(ops)
+
+
+@settings(max_examples=600, deadline=None)
+@given(on_keys())
+def test_the_reads_that_contradict_another_key_are_those_of_the_definitions(ons: list[On]) -> None:
+    writer = {(on.key, on.op.value): on.op for on in ons if on.op.f == "write"}
+    ons = [
+        on for on in ons if on.op.f == "write" or on.op.end >= writer.get((on.key, on.op.value), on.op).start
+    ]  # as above
+    found: dict[str, set[int]] = {name: set() for name in sessions_across_keys([])}
+    for anomaly in check_sessions(as_history_of_keys(ons)).anomalies:
+        found.setdefault(anomaly.kind, set()).add(anomaly.operations[0] // 2)
+    assert {name: found[name] for name in sessions_across_keys([])} == sessions_across_keys(ons)
 
 
 @settings(max_examples=100, deadline=None)
@@ -69,3 +84,44 @@ def test_the_same_values_on_two_keys_are_two_sessions() -> None:
     assert finding.counts == {"read-your-writes": 1, "non-monotonic-read": 1}
     assert finding.metrics["sessions"] == 2
     assert {anomaly.key for anomaly in finding.anomalies} == {"b"}
+
+
+def _on(process: int, f: str, key: str, value: int | None, time: int, kind: str = "ok") -> On:
+    return On(key, Op(f, value, time, time + 1, kind, process))
+
+
+LETTERS = [_on(0, "write", "x", 1, 0), _on(0, "write", "x", 2, 2), _on(0, "write", "y", 3, 4)]
+"""One process writes twice to x and then to y."""
+
+
+def _across(*ons: On) -> dict[str, int]:
+    return check_sessions(as_history_of_keys(ons)).counts
+
+
+def test_who_saw_the_later_write_has_to_see_the_earlier_one() -> None:
+    told = _on(1, "read", "y", 3, 6)
+    kind = "non-monotonic-write-across-keys"
+    assert _across(*LETTERS, told, _on(1, "read", "x", 1, 8)) == {kind: 1}
+    assert _across(*LETTERS, told, _on(1, "read", "x", None, 8)) == {kind: 1}
+    assert _across(*LETTERS, told, _on(1, "read", "x", 1, 8), _on(1, "read", "x", 1, 10)) == {kind: 2}
+    assert _across(*LETTERS, told, _on(1, "read", "x", 2, 8)) == {}
+    assert _across(*LETTERS, _on(1, "read", "x", 1, 6), _on(1, "read", "y", 3, 8)) == {}
+    assert _across(*LETTERS, told, _on(2, "read", "x", 1, 8)) == {}
+    assert _across(*LETTERS, _on(1, "read", "y", None, 6), _on(1, "read", "x", 1, 8)) == {}
+
+
+def test_a_write_that_nobody_acknowledged_promises_nothing_on_another_key() -> None:
+    """Not even where a recorder lets the process go on."""
+    unknown = [_on(0, "write", "x", 1, 0), _on(0, "write", "x", 2, 2, "info"), _on(0, "write", "y", 3, 4)]
+    later = [_on(2, "read", "x", 2, 6), _on(1, "read", "y", 3, 6), _on(1, "read", "x", 1, 8)]
+    assert _across(*unknown, *later) == {}
+
+
+def test_what_was_not_compared_is_counted_and_leaves_the_verdict_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    ons = [*LETTERS, _on(1, "read", "y", 3, 6), _on(1, "read", "x", 1, 8)]
+    monkeypatch.setattr(causality, "MOST", 0)
+    finding = check_sessions(as_history_of_keys(ons))
+    assert finding.verdict is Verdict.UNKNOWN
+    assert finding.reason is not None
+    assert finding.reason.startswith("1 stale reads were not compared")
+    assert finding.metrics["not_compared_across_keys"] == 1

@@ -35,6 +35,24 @@ def as_history(ops: Sequence[Op], key: str = "k0") -> History:
     return from_events(events)
 
 
+class On(NamedTuple):
+    """An operation on one of several registers."""
+
+    key: str
+    op: Op
+
+
+def as_history_of_keys(ons: Sequence[On]) -> History:
+    """The history of these operations: number i has index 2 * i."""
+    events = []
+    for number, (key, op) in enumerate(ons):
+        sent = op.value if op.f == "write" else None
+        events.append(Event("invoke", op.f, op.process, 2 * number, op.start, key, sent))
+        answer = op.value if op.type == "ok" else sent
+        events.append(Event(op.type, op.f, op.process, 2 * number + 1, op.end, key, answer))
+    return from_events(events)
+
+
 def k_atomic(ops: Sequence[Op], k: int = 1) -> bool:
     """Whether some order, in which what ended comes before what then began, lets each read return one of the last
     k values. For k = 1: whether the history is linearizable."""
@@ -130,4 +148,31 @@ def sessions(ops: Sequence[Op]) -> dict[str, set[int]]:
             known = [op for op in ops if op.f == "read" and op.type == "ok" and op.process == latest.process]
             if any(op.value == read.value and op.end < latest.start for op in known):
                 broken["writes-follow-reads"].add(place)
+    return broken
+
+
+def sessions_across_keys(ons: Sequence[On]) -> dict[str, set[int]]:
+    """By guarantee: positions of the reads that break it because of another key, triple by triple."""
+    broken: dict[str, set[int]] = {"non-monotonic-write-across-keys": set(), "writes-follow-reads-across-keys": set()}
+    writer = {(on.key, on.op.value): on.op for on in ons if on.op.f == "write" and on.op.type != "fail"}
+
+    def older(key: str, one: int | None, two: int | None) -> bool:
+        ops = [on.op for on in ons if on.key == key]
+        new, old = writer.get((key, two)), writer.get((key, one))
+        return new is not None and (old is None or _seen(ops, old) < new.start)
+
+    def before(on: On, time: int, f: str) -> bool:
+        return on.op.f == f and on.op.type == "ok" and on.op.end <= time
+
+    for place, (key, read) in enumerate(ons):
+        if read.f != "read" or read.type != "ok":
+            continue
+        for told in (on for on in ons if on.op.process == read.process and before(on, read.start, "read")):
+            written = writer.get((told.key, told.op.value))
+            if told.key == key or written is None or written.process == read.process:
+                continue
+            for f, kind in (("write", "non-monotonic-write"), ("read", "writes-follow-reads")):
+                seen = (on for on in ons if on.op.process == written.process and before(on, written.start, f))
+                if any(on.key == key and older(key, read.value, on.op.value) for on in seen):
+                    broken[f"{kind}-across-keys"].add(place)
     return broken

@@ -248,6 +248,35 @@ def _go_back(recording: Recording, f: str) -> bool:
     return False
 
 
+def _across_keys(f: str) -> Callable[[Recording], bool]:
+    """A planter that lets a process read another's write and then, of another key, what was there before that one's
+    last `f` of it."""
+
+    def plant(recording: Recording) -> bool:
+        writes = {write.end.value: write for write in recording.done("write", prefix="k")}
+        seen: dict[Any, dict[str, Done]] = {}  # by process: newest write of each key that it did or read
+        known: dict[Any, tuple[Any, dict[str, Done]]] = {}  # by value written: who wrote it, and what it had seen then
+        told: dict[Any, dict[str, Done]] = {}  # by process: what those knew whose writes it has read
+        for one in sorted([*recording.done("read", prefix="k"), *writes.values()], key=lambda d: d.end.time):
+            process, key, value = one.end.process, one.end.key, one.end.value
+            mine, others = seen.setdefault(process, {}), told.setdefault(process, {})
+            if one.end.f == "write":
+                known[value] = process, dict(mine)
+            else:
+                older = [w for w in writes.values() if key in others and w.end.key == key and w.precedes(others[key])]
+                if older and one.invoke.via is None:
+                    one.end.value = older[-1].end.value
+                    return True
+                author, what = known.get(value, (process, {}))
+                if author != process:
+                    others.update({name: write for name, write in what.items() if name != key})
+            if one.end.f == f and value in writes:
+                mine[key] = writes[value]
+        return False
+
+    return plant
+
+
 def _in_list(change: Callable[[list[Any]], Any], fewest: int) -> Callable[[Recording], bool]:
     """A planter that changes the elements of a read of one list, the second to show so many that it has some before."""
 
@@ -352,6 +381,8 @@ PLANTERS: dict[str, Callable[[Recording], bool]] = {
     "replica-divergence": replica_divergence,
     "read-your-writes": read_your_writes,
     "non-monotonic-read": non_monotonic_read,
+    "non-monotonic-write-across-keys": _across_keys("write"),
+    "writes-follow-reads-across-keys": _across_keys("read"),
     "incompatible-order": _in_list(lambda elements: elements.insert(0, elements.pop(1)), 2),
     "duplicate-elements": _in_list(lambda elements: elements.append(elements[0]), 1),
     "garbage-read": _in_list(lambda elements: elements.append(999_999_999_999), 1),

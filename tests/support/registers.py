@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from exhaustive import Op
+from exhaustive import On, Op
 from hypothesis import strategies as st
 
 from checkers.history import Event, History, from_events
@@ -44,6 +44,28 @@ def in_sessions(draw: st.DrawFn, most: int = 12) -> list[Op]:
         ops.append(Op(f, value, start, end, "ok", process))
     values = [None, *(op.value for op in ops if op.f == "write")]
     return [op._replace(value=draw(st.sampled_from(values))) if op.f == "read" else op for op in ops]
+
+
+@st.composite
+def on_keys(draw: st.DrawFn, most: int = 14) -> list[On]:
+    """Operations of three processes on three registers; some writes stay unknown, which ends their process."""
+    clocks = dict.fromkeys(range(3), 0)
+    ons: list[On] = []
+    for number in range(draw(st.integers(1, most))):
+        process = draw(st.sampled_from(sorted(clocks)))
+        start = clocks[process] + draw(st.integers(1, 3))
+        end = start + draw(st.integers(0, 4))
+        writes = draw(st.booleans())
+        lost = writes and draw(st.integers(0, 7)) == 0
+        op = Op(*(("write", number + 1) if writes else ("read", None)), start, end, "info" if lost else "ok", process)
+        ons.append(On(draw(st.sampled_from("xyz")), op))
+        clocks[process] = end
+        if lost:
+            clocks[process + 3] = clocks.pop(process)
+    values: dict[str, list[int | None]] = {key: [None] for key in "xyz"}
+    for key, op in ons:
+        values[key] += [op.value] if op.f == "write" else []
+    return [On(key, op._replace(value=draw(st.sampled_from(values[key]))) if op.f == "read" else op) for key, op in ons]
 
 
 class _Moment(NamedTuple):
