@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,11 @@ from chaos.progress import Failure, Progress
 from chaos.recorder import Recorder
 from chaos.store import PARTS, PLAN, Executed, finish_history, locked, save_executed, write_header
 from chaos.topologies import make_topology
-from chaos.topologies.base import Topology
+from chaos.topologies.base import Shared, Topology
 from chaos.workloads import WORKLOADS
 from checkers.history import FORMAT, VERSION, Event
 from nemeses import schedule
-from nemeses.system import Kill, Links, Pause, SystemFault, Thread, threads_of
+from nemeses.system import Kill, Links, Membership, Pause, SystemFault, Thread, threads_of
 
 STALL_MS = 200
 """A gap in the clock of a thread that asked to sleep 50 ms: the machine stood still, and the history says so."""
@@ -98,10 +99,13 @@ class Controller:
     def _load(self) -> None:
         with self._clients() as load:
             write_header(self.run_dir, self._header())
+            membership = None
+            if isinstance(self.topology, Shared):
+                membership = self.topology.shared(self.scenario.clients.route, load.tell)
             self.deployment.began_ns = load.go()
             self._record(Event(type="info", f="phase", process="controller", time=0, value={"phase": "start"}))
             with self.topology.observed(self.deployment, self._observed), self._stalls_noted():
-                faults = threads_of(self.deployment).thread(self._strike, "faults")
+                faults = threads_of(self.deployment).thread(partial(self._strike, membership), "faults")
                 faults.start()
                 for counters in load.counters():
                     self._progress("load", counters)
@@ -118,9 +122,13 @@ class Controller:
             return self.deployment.load(self.plan, self.run_dir, self.topology)
         return Load(self.plan, self.run_dir, self.deployment, self.topology)
 
-    def _strike(self) -> None:
+    def _strike(self, membership: Membership | None) -> None:
         self.executed.faults = schedule.run(
-            self.deployment, self.plan.faults, self.scenario.clients.count, self._fault_event
+            self.deployment,
+            self.plan.faults,
+            self.scenario.clients.count,
+            self._fault_event,
+            membership=membership,
         )
 
     def _end_faults(self, faults: Thread) -> None:
@@ -168,6 +176,7 @@ class Controller:
             "nodes": {name: {"host": n.host, "port": n.port} for name, n in self.deployment.nodes.items()},
             "slots": self.topology.initial_map(),
             "replicas": self.topology.replicas_of,
+            "groups": dict(self.topology.groups),
             "workloads": self.scenario.workload,
         }
 

@@ -40,8 +40,11 @@ class Crew(Protocol):
     def run(self, until_ns: int, stopped: Callable[[], bool], report: Callable[[], None]) -> None:
         """Work from time 0 until `until_ns` or until `stopped` says so, then finish what is under way and close.
 
-        `report` is called every `REPORT_NS`.
+        `report` is called every `REPORT_NS`, and `stopped` at least as often, by the same thread.
         """
+
+    def adopt(self, nodes: Sequence[str]) -> None:
+        """The keys are shared among these nodes from now on. To be called between two rounds: by `stopped`, say."""
 
 
 class MachineCrew:
@@ -92,6 +95,11 @@ class MachineCrew:
         for machine in self._machines:
             machine.close()
         self._carry_out()
+
+    def adopt(self, nodes: Sequence[str]) -> None:
+        """See `Crew`."""
+        for machine in self._machines:
+            machine.adopt(nodes)
 
     def _round(self, longest_ns: int) -> None:
         clock = self._clock

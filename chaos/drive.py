@@ -1,7 +1,10 @@
 """A driver process: `python -m chaos.drive JOB` makes the clients of one job work and writes their history.
 
 It talks to the controller by lines. It says `ready`; it is told `go NANOSECONDS`, the reading of the monotonic clock
-at which the run begins (which may be yet to come); it then says a line of JSON every quarter of a second, the
+at which the run begins (which may be yet to come). It may be told `nodes n1 n2 ...` any number of times: the nodes
+among which the clients share the keys from now on, where they decide that themselves. Once they do, it says
+`{"nodes": ["n1", "n2"], "at": NANOSECONDS}`, the time of the run. Every driver hears of a change when it hears of it:
+for a moment clients disagree, as they do in life. It says a line of JSON every quarter of a second, the
 operations completed so far (`{"ok": 5, "fail": 0, "info": 0}`), and at last
 
     {"done": true, "executed": {"0": 812, "1": 799}, "ok": 1598, "fail": 9, "info": 4}
@@ -19,7 +22,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -59,29 +63,55 @@ def drive(job: Job) -> None:
     recorder = Recorder(Path(job.part))
     crew = make_crew(job, recorder, clock)
     _say(b"ready")
-    command = sys.stdin.readline().split()
+    told = _told()
+    command = next(told, [])
     if command:  # else the controller is gone already
         if command[0] != "go" or len(command) != 2:
             raise BadInput(f"expected `go NANOSECONDS` and was told {' '.join(command)!r}")
         clock.began_ns = int(command[1])
         gc.freeze()
-        crew.run(job.duration_ms * 1_000_000, _asked_to_stop(), lambda: _say_json(dict(crew.counts)))
+        orders = Orders(crew, clock, told)
+        crew.run(job.duration_ms * 1_000_000, orders.stopped, lambda: _say_json(dict(crew.counts)))
     _say_json({"done": True, "executed": crew.executed, **crew.counts})
     recorder.close()
 
 
-def _asked_to_stop() -> Callable[[], bool]:
-    """What says whether SIGTERM came or standard input was closed."""
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+class Orders:
+    """What the controller asks for while the clients work: to share the keys among other nodes, and to stop."""
 
-    def watch() -> None:
-        while os.read(sys.stdin.fileno(), 64):  # not sys.stdin, whose lock a daemon thread may not hold at the end
-            pass
-        stop.set()
+    def __init__(self, crew: Crew, clock: Clock, told: Iterator[list[str]]) -> None:
+        """`told` are the words of each line that comes; they are read from now on, in a thread."""
+        self._crew = crew
+        self._clock = clock
+        self._news: deque[list[str]] = deque()
+        self._stop = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+        threading.Thread(target=self._listen, args=(told,), daemon=True).start()
 
-    threading.Thread(target=watch, daemon=True).start()
-    return stop.is_set
+    def stopped(self) -> bool:
+        """Whether SIGTERM came or standard input was closed; first has the clients do what was asked."""
+        while self._news:
+            nodes = self._news.popleft()
+            self._crew.adopt(nodes)
+            _say_json({"nodes": nodes, "at": self._clock()})
+        return self._stop.is_set()
+
+    def _listen(self, told: Iterator[list[str]]) -> None:
+        for word, *nodes in told:
+            if word == "nodes" and nodes:
+                self._news.append(nodes)
+        self._stop.set()
+
+
+def _told() -> Iterator[list[str]]:
+    """The words of each line of standard input.
+
+    Not read through `sys.stdin`, whose lock a daemon thread may not hold at the end.
+    """
+    text = b""
+    while chunk := os.read(sys.stdin.fileno(), 4096):
+        *lines, text = (text + chunk).split(b"\n")
+        yield from (words for line in lines if (words := line.decode().split()))
 
 
 def _say_json(value: object) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,10 +22,13 @@ from chaos.job import Job, Share
 from chaos.plan import Plan
 from chaos.store import PARTS
 from chaos.topologies.base import Topology
+from nemeses.system import WaitTimeout
 
 LEAD_NS = 50_000_000
 """From the word `go` to the first operation: the drivers must all have heard it."""
 READY_TIMEOUT_S = 30.0
+TOLD_TIMEOUT_S = 10.0
+"""How long drivers may take to do what they are told; they look for it every 50 ms."""
 GRACE_S = 15.0
 """How long a driver may take to finish after its last operation could have timed out."""
 
@@ -64,6 +67,9 @@ class Load:
         jobs = [self._save_job(number, deployment, topology) for number in range(plan.scenario.clients.processes)]
         self._drivers = [self._start(number, job) for number, job in enumerate(jobs)]
         self._latest: list[dict[str, int]] = [{} for _ in jobs]
+        self._heard: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
+        """What drivers say of what `tell` asked for; None from one that works no more."""
+        self._working = set(range(len(jobs)))
         self.executed: dict[int, int] = {}
         """Operations begun, by client; complete once `counters` has ended."""
 
@@ -100,6 +106,33 @@ class Load:
             if driver.stdin is not None and not driver.stdin.closed:
                 with contextlib.suppress(BrokenPipeError):
                     driver.stdin.close()
+
+    def tell(self, nodes: Sequence[str]) -> dict[str, int]:
+        """Have the clients share the keys among these nodes. To be called by one thread at a time.
+
+        Returns, by number of the driver, when its clients began to (nanoseconds since the run began), once all have
+        that are still at work; empty when none is. Raises WaitTimeout.
+        """
+        waited = set(self._working)
+        for number in waited:
+            with contextlib.suppress(BrokenPipeError, ValueError):  # it has ended, or is about to: it will be heard of
+                stdin = self._drivers[number].stdin
+                assert stdin is not None
+                stdin.write(b"nodes %s\n" % " ".join(nodes).encode())
+                stdin.flush()
+        heard: dict[str, int] = {}
+        deadline = time.monotonic() + TOLD_TIMEOUT_S
+        while waited:
+            try:
+                number, said = self._heard.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                late = ", ".join(map(str, sorted(waited)))
+                raise WaitTimeout(f"client processes {late} did not take the list of nodes up in time") from None
+            if said is None or said["nodes"] == list(nodes):  # else it speaks of an earlier list
+                waited.discard(number)
+            if said is not None and said["nodes"] == list(nodes):
+                heard[str(number)] = said["at"]
+        return heard
 
     def counters(self) -> Iterator[dict[str, int]]:
         """Operations completed so far by outcome, again and again until all drivers are done.
@@ -151,8 +184,13 @@ class Load:
         done = False
         for line in output:
             said = msgspec.json.decode(line)
+            if "nodes" in said:
+                self._heard.put((number, said))
+                continue
             done = bool(said.get("done"))
             self._said.put((number, said))
+        self._working.discard(number)
+        self._heard.put((number, None))
         if not done:
             self._said.put((number, None))
 

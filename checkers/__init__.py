@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from checkers.availability import check_availability
+from checkers.balance import check_balance
 from checkers.choose import check_run_registers
 from checkers.durability import check_durability
 from checkers.expiry import check_expiry
@@ -19,6 +20,7 @@ from checkers.history import History, load
 from checkers.locks import check_locks
 from checkers.multikey import check_multikey
 from checkers.queues import check_queue
+from checkers.resizes import Moves
 from checkers.sessions import check_sessions
 from checkers.slots import check_slots
 from checkers.staleness import check_staleness
@@ -38,6 +40,7 @@ CHECKERS: dict[str, Checker] = {
     "locks": check_locks,
     "queue": check_queue,
     "expiry": check_expiry,
+    "balance": check_balance,
 }
 """Every checker by name, as findings and claims call it."""
 
@@ -52,7 +55,8 @@ def check(history: History, names: Iterable[str] | None = None) -> dict[str, Fin
     unheard = [name for name in wanted if name not in CHECKERS]
     if unheard:
         raise ValueError(f"no checker is called {', '.join(unheard)}; there are {', '.join(CHECKERS)}")
-    return {name: _checked(name, history) for name in wanted}
+    moves = Moves.of(history)
+    return {name: moves.told(_checked(name, history)) for name in wanted}
 
 
 def _checked(name: str, history: History) -> Finding:

@@ -38,6 +38,7 @@ _PLIGHT = {
     "skew": ("under a wrong clock", "under a wrong clock"),
     "failover": ("failing over", "failed over"),
     "migrate": ("moving slots", "made to move slots"),
+    "resize": ("part of a resize", "part of a resize"),
     "migrate-crash": ("dead in the middle of a migration", "killed in the middle of a migration"),
 }
 """Kind of a fault: what a node is while it holds, and what had been done to it afterwards."""
@@ -52,6 +53,19 @@ def listed(names: Iterable[str]) -> str:
     """Names in words: `n1`, `n1 and n2`, `n1, n2 and n3`."""
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def keys_have_slots(history: History) -> bool:
+    """Whether nodes know which of them serves a key: false where the header says that there are no slots."""
+    return bool(history.header.get("slots", True))
+
+
+def in_cluster(history: History) -> bool:
+    """Whether the nodes are in a cluster: each answers for its own slots, and sends clients elsewhere for others.
+
+    Outside one, whoever is asked answers: a replica serves reads of everybody.
+    """
+    return bool(history.header.get("topology", "cluster") == "cluster")
 
 
 @dataclass(frozen=True)
@@ -117,6 +131,8 @@ class Timeline:
     """Whether nothing was going to change any more: converged, or at rest but for a lasting dispute about the map."""
     observed: bool
     """Whether an observer recorded views at all."""
+    owners_only: bool = True
+    """Whether who answers a read is the primary of its slot; false outside a cluster."""
 
     @classmethod
     def of(cls, history: History) -> Timeline:
@@ -135,6 +151,7 @@ class Timeline:
             why_not=why_not,
             settled=converged or any(name == "split-for-good" for name, _, _ in phases),
             observed=any(view.time_ns != BEFORE for known in views.values() for view in known),
+            owners_only=in_cluster(history),
         )
 
     def fault(self, start_ns: int, end_ns: int) -> FaultSpan | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from checkers.context import Timeline, seconds
+from checkers.context import Timeline, keys_have_slots, seconds
 from checkers.counters import Tally, fewest, most, tallies_of
 from checkers.elements import Elements, elements_of
 from checkers.fates import FATES, INITIAL, KEPT, LOST, NOBODY, SUPERSEDED, UNKNOWN, Fates, owners_answer, register_fates
@@ -51,6 +51,7 @@ class _Audit:
     def __init__(self, history: History) -> None:
         self.operations = history.operations
         self.timeline = Timeline.of(history)
+        self.slotted = keys_have_slots(history)
         self.found = Collector("durability")
         self.fates = dict.fromkeys(FATES, 0)
         self.checked = {"register": 0, "set": 0, "list": 0, "counter": 0}
@@ -230,7 +231,7 @@ class _Audit:
             successor = timeline.successor(node, ended, key_slot(key or ""))
             ailing = timeline.befell(node, ended, successor[1] if successor else read)
             words += f", {timeline.plight(ailing, ended)}" if ailing else ""
-            words += f"; {_took_over(successor, ended, answerer, read)}"
+            words += f"; {_took_over(successor, ended, answerer, read)}" if self.slotted else ""
             fault = ailing.number if ailing else fault
         words += f"; {self._reading(proof)} {how}"
         proofs = [row, proof] if older is None else [row, proof, older]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.context import Timeline, seconds
+from checkers.context import Timeline, in_cluster, keys_have_slots, seconds
 from checkers.finding import Anomaly, Collector, Finding
 from checkers.history import FAIL, OK, History, Operations
 
@@ -57,7 +57,7 @@ def check_multikey(history: History) -> Finding:
         elif len(set(writers.values()) - {_AMBIGUOUS}) > 1:
             torn_by_answerer["replica" if _via(operations, row) == "replica" else "owner"] += 1
             found.add(_torn(history, timeline, row, writers))
-    crossing = _cross_slot(operations, timeline, found)
+    crossing = _cross_slot(operations, timeline, found, refusable=keys_have_slots(history) and in_cluster(history))
     uneven = sorted(group.name for group in groups.values() if group.uneven)
     metrics: dict[str, Any] = {
         "checked": reads + crossing["cross_slot_attempts"],
@@ -182,8 +182,8 @@ def _phantom(operations: Operations, timeline: Timeline, row: int, writers: dict
     return _anomaly("phantom-value", operations, timeline, words, [row])
 
 
-def _cross_slot(operations: Operations, timeline: Timeline, found: Collector) -> dict[str, int]:
-    """Report the accepted ones; returns the metrics."""
+def _cross_slot(operations: Operations, timeline: Timeline, found: Collector, *, refusable: bool) -> dict[str, int]:
+    """Report the accepted ones, where there is a rule to refuse them; returns the metrics."""
     outcomes: dict[str, Counter[int]] = {REFUSABLE: Counter(), TOLERATED: Counter()}
     for row, detail in sorted(operations.details.items()):
         via = detail.get("via")
@@ -191,7 +191,7 @@ def _cross_slot(operations: Operations, timeline: Timeline, found: Collector) ->
             continue
         kind = int(operations.type[row])
         outcomes[via][kind] += 1
-        if via == REFUSABLE and kind == OK:
+        if via == REFUSABLE and kind == OK and refusable:
             start, end = int(operations.start[row]), int(operations.end[row])
             f, keys = operations.functions[operations.f[row]], " and ".join(operations.value[row] or {})
             words = (

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.context import OBSERVER_LAG_NS, Timeline, seconds
-from checkers.finding import Anomaly, Collector, Finding
+from checkers.context import OBSERVER_LAG_NS, Timeline, keys_have_slots, seconds
+from checkers.finding import Anomaly, Collector, Finding, Verdict
 from checkers.history import OK, History, Operations
 from checkers.keyslot import key_slot
 from checkers.settled import check_settled, route
+from checkers.zones import SECOND_HAND
 
 MOST_HOPS = 16
 """Nodes that redis-py and other clients ask before they give up."""
@@ -39,6 +40,8 @@ def check_slots(history: History) -> Finding:
     """
     timeline = Timeline.of(history)
     found = Collector("slots")
+    if not keys_have_slots(history):
+        return Finding("slots", Verdict.VALID, "nothing to check: keys have no slots here", metrics={"checked": 0})
     served = _Served(history.operations)
     metrics: dict[str, Any] = {"checked": len(served.rows), "slots": len(np.unique(served.slot))}
     metrics |= _split_ownership(served, timeline, found)
@@ -59,7 +62,7 @@ class _Served:
         self.operations = operations
         plain = (operations.type == OK) & (operations.node >= 0) & (operations.key >= 0)
         for row, detail in operations.details.items():
-            if detail.get("asking") or detail.get("via") in ("replica", "cross-slot", "undeclared"):
+            if detail.get("asking") or detail.get("via") in (*SECOND_HAND, "cross-slot", "undeclared"):
                 plain[row] = False
         rows = np.flatnonzero(plain)
         slots = np.array([*map(key_slot, operations.keys), -1], np.int64)[operations.key[rows]]

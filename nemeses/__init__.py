@@ -13,6 +13,7 @@ from nemeses.migration_crash import MigrationCrashFault
 from nemeses.partition import LossFault, PartitionFault
 from nemeses.pause import PauseFault
 from nemeses.power_loss import PowerLossFault
+from nemeses.resize import ResizeFault
 from nemeses.skew import SkewFault
 from nemeses.words import checked, nearest
 
@@ -30,6 +31,7 @@ _KINDS: tuple[Fault, ...] = (
     FailoverFault(),
     MigrateFault(),
     MigrationCrashFault(),
+    ResizeFault(),
 )
 FAULTS: dict[str, Fault] = {fault.kind: fault for fault in _KINDS}
 """Every kind of fault by its name."""

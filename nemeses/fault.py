@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from nemeses.stream import Stream
-from nemeses.system import System
+from nemeses.system import Membership, System
 
 
 class PlannedFault(msgspec.Struct, frozen=True):
@@ -59,6 +59,8 @@ class Strike:
     """`note(step, value)` writes a step of the fault (a slot handed over, a promotion) into the history."""
     state: dict[str, Any] = field(default_factory=dict)
     """What `inject` leaves for `heal`."""
+    membership: Membership | None = None
+    """Among whom the clients share the keys; None where nodes know that."""
 
 
 Check = Callable[[Any], Any]

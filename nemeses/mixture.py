@@ -54,8 +54,10 @@ TABLE: dict[str, Mix] = {
     "migrate-crash": Mix(
         ("a primary",), (1_000, 4_000), {"victim": ("source", "target"), "slots": (2, 5), "fix": (True,)}, 5_000
     ),
+    "resize": Mix(("all",), (1_000, 4_000), {"remove": (1,)}),
 }
-"""By kind. A mixture mends the migrations that it crashed: what is left open would spoil every fault after it."""
+"""By kind. A mixture mends the migrations that it crashed: what is left open would spoil every fault after it. It
+takes nodes out only: whether one is spare it does not know."""
 
 
 def expand(

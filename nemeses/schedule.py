@@ -14,7 +14,7 @@ from typing import Any
 from nemeses import FAULTS
 from nemeses.fault import ExecutedFault, Fault, PlannedFault, Strike
 from nemeses.stream import Stream
-from nemeses.system import FORMED, InjectionFailed, Interrupted, System, WaitTimeout, threads_of
+from nemeses.system import FORMED, InjectionFailed, Interrupted, Membership, System, WaitTimeout, threads_of
 from nemeses.targets import Survey, parse, pick
 
 Emit = Callable[[str, dict[str, Any]], None]
@@ -29,6 +29,7 @@ def run(
     clients: int,
     emit: Emit,
     faults: Mapping[str, Fault] = FAULTS,
+    membership: Membership | None = None,
 ) -> list[ExecutedFault]:
     """Carry out the planned faults and return what became of each, in the order of the plan.
 
@@ -42,7 +43,7 @@ def run(
         with lock:
             emit(kind, value)
 
-    runs = [_Run(system, fault, clients, alone, faults[fault.kind]) for fault in planned]
+    runs = [_Run(system, fault, clients, alone, faults[fault.kind], membership) for fault in planned]
     threads = [threads_of(system).thread(each.go, f"fault-{each.planned.number}") for each in runs]
     for thread in threads:
         thread.start()
@@ -56,13 +57,21 @@ def run(
 class _Run:
     """One planned fault from waiting to healed."""
 
-    def __init__(self, system: System, planned: PlannedFault, clients: int, emit: Emit, fault: Fault) -> None:
+    def __init__(
+        self,
+        system: System,
+        planned: PlannedFault,
+        clients: int,
+        emit: Emit,
+        fault: Fault,
+        membership: Membership | None,
+    ) -> None:
         self.system = system
         self.planned = planned
         self.fault = fault
         self.executed = ExecutedFault(planned.number, planned.kind, planned.target, [], {})
         self._emit = emit
-        self._strike = Strike(system, planned, [], clients, Stream(planned.seed), self._note)
+        self._strike = Strike(system, planned, [], clients, Stream(planned.seed), self._note, membership=membership)
         self._unhealed = False
         """Whether something may have been done to the system that is not undone yet."""
         self._errors: dict[str, str] = {}

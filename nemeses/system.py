@@ -11,7 +11,7 @@ ways to let time pass, so a deployment that owns the clock (virtual time) can ru
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -88,6 +88,24 @@ class System(Protocol):
         """Send one command to a node by the controller's own way, which no fault cuts, and return its reply.
 
         Bulk strings come back as bytes, maps as flat lists (RESP2). Raises Unreachable and ReplyError.
+        """
+
+
+class Membership(Protocol):
+    """The nodes among which the clients share the keys, where they decide that themselves (capability `resize`)."""
+
+    @property
+    def nodes(self) -> Sequence[str]:
+        """Those that the clients were told last."""
+
+    @property
+    def spares(self) -> Sequence[str]:
+        """Servers that are started and empty, and can join."""
+
+    def change(self, nodes: Sequence[str]) -> Mapping[str, int]:
+        """Tell all clients, and return when each client process took it up, in nanoseconds since the run began.
+
+        Empty, and nothing is changed, when no client is at work any more. Raises WaitTimeout.
         """
 
 

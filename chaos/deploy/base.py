@@ -70,6 +70,13 @@ class Clients(Protocol):
     def stop(self) -> None:
         """Ask them to finish early."""
 
+    def tell(self, nodes: Sequence[str]) -> dict[str, int]:
+        """Have them share the keys among these nodes, where they decide that themselves.
+
+        Returns when they began to, in nanoseconds since the run began, by client process; empty when all have ended.
+        Raises WaitTimeout.
+        """
+
     def counters(self) -> Iterator[dict[str, int]]:
         """Operations completed so far by outcome, again and again until all are done. Raises RunFailed."""
 

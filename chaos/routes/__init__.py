@@ -94,10 +94,21 @@ def _proxy(job: Job) -> Placement:
     return OneNode(proxies[client % len(proxies)])
 
 
+def _sharded(way: str) -> Callable[[Job], Placement]:
+    def placement(job: Job) -> Placement:
+        from chaos.routes.sharding import Sharded
+
+        return Sharded(way, job.groups["shards"], job.placement["virtual_nodes"])
+
+    return placement
+
+
 PLACEMENTS: Mapping[str, Callable[[Job], Placement]] = {
     "bare": _asking,
     "replica": _asking,
     "redirect": _first,
+    "modulo": _sharded("modulo"),
+    "ring": _sharded("ring"),
     "proxy": _proxy,
 }
 """How the clients of each route that are machines know where keys are."""
@@ -105,6 +116,8 @@ ROUTES: Mapping[str, Route] = {
     "bare": Route("each command once per hop, no retries, every hop recorded", {}, _machines),
     "replica": Route("as bare, but reads go to replicas in turn", {}, _machines),
     "redirect": Route("as bare, without a map: every operation begins at one node and is redirected", {}, _machines),
+    "modulo": Route("as bare, but the client itself shares the keys: hash modulo the number of nodes", {}, _machines),
+    "ring": Route("as bare, but the client itself shares the keys: consistent hashing, ketama's ring", {}, _machines),
     "proxy": Route("as bare, to proxies that know where keys are: each client to one of them", {}, _machines),
     "cluster": Route("redis-py's RedisCluster as applications use it", {"retries": None}, _threads),
     "sentinel": Route("redis-py's client of the primary named by Sentinels", {"retries": None}, _watched),

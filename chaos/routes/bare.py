@@ -30,7 +30,7 @@ from chaos.operation import Command, Doubtful, Operation, Refused
 from chaos.outcomes import Outcome, classify, judge
 from chaos.routes.links import Link, Links, Phase
 from chaos.routes.machine import Effects, Terms
-from chaos.routes.placement import Guided, Placement
+from chaos.routes.placement import Guided, Placement, Told
 from chaos.routes.slotmap import UnknownAddress
 from checkers.history import NEVER, Event
 
@@ -113,6 +113,11 @@ class Bare:
     def close(self) -> None:
         """Close all links."""
         self._links.close()
+
+    def adopt(self, nodes: Sequence[str]) -> None:
+        """See `chaos.routes.machine.Machine`: what is under way stays where it is."""
+        if isinstance(self._placement, Told):
+            self._placement = self._placement.among(nodes)
 
     # What happens
 

@@ -7,6 +7,7 @@ So an operation is in the history before its bytes leave, and the same machine r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,6 +71,9 @@ class Machine(Protocol):
 
     def lost(self, link: Link, error: Exception, now: int) -> None:
         """A link could not be opened, or was ended by the other side or an error; it is closed already."""
+
+    def adopt(self, nodes: Sequence[str]) -> None:
+        """The keys are shared among these nodes from now on; without effect on who asks the nodes for that."""
 
     def stop(self) -> None:
         """Begin no further operation."""

@@ -30,6 +30,14 @@ class Placement(Protocol):
 
 
 @runtime_checkable
+class Told(Protocol):
+    """A placement that hears from outside which nodes there are, because no node knows."""
+
+    def among(self, nodes: Sequence[str]) -> Placement:
+        """What to believe once the keys are shared among these nodes."""
+
+
+@runtime_checkable
 class Guided(Protocol):
     """A placement outside a cluster, where only certain nodes can answer the question: Sentinels.
 

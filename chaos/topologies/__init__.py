@@ -8,8 +8,9 @@ from chaos.topologies.base import ClusterSpec, Kind, Topology
 from chaos.topologies.cluster import CLUSTER
 from chaos.topologies.proxied import PROXIED
 from chaos.topologies.replication import REPLICATION
+from chaos.topologies.shards import SHARDS
 
-TOPOLOGIES: Mapping[str, Kind] = {"cluster": CLUSTER, "replication": REPLICATION, "proxied": PROXIED}
+TOPOLOGIES: Mapping[str, Kind] = {"cluster": CLUSTER, "replication": REPLICATION, "shards": SHARDS, "proxied": PROXIED}
 """By the name that scenarios use."""
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
 from chaos.member import Member
 from chaos.topologies.rest import Unrest
-from nemeses.system import System
+from nemeses.system import Membership, System
 from nemeses.view import Owners
 
 
@@ -88,3 +88,11 @@ class Topology(Protocol):
 
     def current_replicas(self, system: System) -> dict[str, list[str]]:
         """Names of the replicas that answer, by the primary that each says it follows."""
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """A topology whose clients share the keys among the nodes themselves."""
+
+    def shared(self, route: str, tell: Callable[[Sequence[str]], Mapping[str, int]]) -> Membership:
+        """Among whom, from now on: `tell` tells the clients of `route`. Decides what `owner` says."""

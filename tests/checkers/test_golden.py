@@ -20,6 +20,7 @@ KINDS = {
     "multikey": {"torn-read", "cross-slot-accepted", "phantom-value"},
     "slots": {"split-ownership", "stranded-key", "uncovered-slot", "redirect-loop", "map-disagreement"},
     "availability": set(),
+    "balance": set(),
     "transactions": set(RULES_OUT),
     "locks": {"two-holders"},
     "queue": {"lost-element", "duplicate-element", "reordered-element", "phantom-element"},

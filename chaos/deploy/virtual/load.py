@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -58,6 +58,13 @@ class VirtualLoad:
     def stop(self) -> None:
         """Ask the clients to finish early: what is under way is still waited for."""
         self._stopped = True
+
+    def tell(self, nodes: Sequence[str]) -> dict[str, int]:
+        """Have the clients share the keys among these nodes, at once; see `chaos.load.Load.tell`."""
+        if self.executed or self._failure is not None:
+            return {}
+        self._crew.adopt(nodes)
+        return {"0": self._deployment.now_ns()}
 
     def counters(self) -> Iterator[dict[str, int]]:
         """Operations completed so far by outcome, again and again until all clients are done.
