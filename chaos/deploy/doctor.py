@@ -84,7 +84,9 @@ def _docker_version() -> str:
 
     with closing(Engine(timeout_s=3)) as engine:
         version, groups = engine.version["Version"], engine.info.get("CgroupVersion", "1")
-        return f"version {version}, cgroup v{groups}" + ("" if engine.is_here else ", not on this machine")
+        return f"version {version}, cgroup v{groups}" + (
+            "" if engine.is_here else ", not on this machine: see docs/docker.md"
+        )
 
 
 def _optional(look: Callable[[], str]) -> tuple[bool | None, str]:

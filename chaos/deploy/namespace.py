@@ -22,8 +22,10 @@ KINDS: Mapping[str, Sequence[str]] = {
 OUTER = "CACHEQUAKE_OUTER_NETWORK"
 """Set for a process in namespaces of its own: the network namespace that it came from."""
 CHOICE = "CACHEQUAKE_ISOLATION"
-"""Set it to `proxy` to do without namespaces although they are possible. For containers set it to `helper` to have
-links cut as if without root, or to `published` to reach nodes by published ports although they have addresses."""
+"""Set it to `proxy` to do without namespaces although they are possible.
+
+For containers set it to `helper` to have links cut as if without root, to `published` to reach nodes by published ports
+although they have addresses, or to `engine` to have the controller and the clients in a container on the engine."""
 
 
 @functools.cache

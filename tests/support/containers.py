@@ -36,13 +36,14 @@ def require_engine() -> None:
 
 
 def left_on_engine(run_dir: Path) -> list[str]:
-    """Ids of the containers, networks and images that the engine still has of a run."""
+    """Ids of the containers, networks, volumes and images that the engine still has of a run."""
     engine = Engine()
     mark = {"label": f"{RUN}={run_dir}"}
     try:
         containers, networks = engine.api.containers(all=True, filters=mark), engine.api.networks(filters=mark)
         found = [*containers, *networks, *engine.api.images(filters=mark)]
-        return [str(item["Id"]) for item in found]
+        volumes = engine.api.volumes(filters=mark)["Volumes"] or []
+        return [*(str(item["Id"]) for item in found), *(str(volume["Name"]) for volume in volumes)]
     finally:
         engine.close()
 

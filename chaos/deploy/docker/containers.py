@@ -205,12 +205,11 @@ def create(
             labels=labels(run),
             host_config=api.create_host_config(
                 network_mode=place.mode,
-                pids_limit=PROCESSES,
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
                 read_only=True,
                 log_config=LogConfig(type=LogConfig.types.JSON),
-                **host,
+                **{"pids_limit": PROCESSES, **host},
             ),
             **options,
         )

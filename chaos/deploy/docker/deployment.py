@@ -8,6 +8,7 @@ not on this machine; see `network`.
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -35,6 +36,7 @@ from nemeses.system import InjectionFailed, Node, Port, ReplyError, Unreachable
 CAPABILITIES = frozenset({"kill", "pause", "links", "loss", "loseable", "delay", "bandwidth"})
 """What every deployment on Docker can do."""
 START_TIMEOUT_MS = 20_000
+PORTS_TRIED = 50
 END_TIMEOUT_S = 30
 """A server may wait `shutdown-timeout` (10 s) for its replicas before it obeys SIGTERM."""
 
@@ -224,10 +226,21 @@ class DockerDeployment(Clock):
             if source in self._containers:
                 address = self.nodes[destination].host, DATA_PORT
                 return self._inside.round_trip_ms(self._containers[source], address, payload, timeout_ms / 1000)
-            own = local_address(self.client_address(int(source[1:])))
-            return measure_ms(self._reached_at(destination), own, payload, timeout_ms / 1000)
+            return self._round_trip_of_client(
+                int(source[1:]), self._reached_at(destination), payload, timeout_ms / 1000
+            )
         except (OSError, Gone) as error:
             raise Unreachable(f"{destination}: no round trip from {source}: {error}") from error
+
+    def _round_trip_of_client(self, client: int, address: tuple[str, int], payload: int, timeout_s: float) -> float:
+        """From the next of its ports that is free: the client itself has connections from some of them."""
+        for left in reversed(range(PORTS_TRIED)):
+            try:
+                return measure_ms(address, local_address(self.client_address(client)), payload, timeout_s)
+            except OSError as error:
+                if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL) or not left:
+                    raise
+        raise AssertionError("the last try ends with an answer or an error")
 
     def heal(self, handle: str) -> None:
         """See `Links.heal`."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import platform
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -20,6 +22,7 @@ from docker.client import DockerClient
 from docker.errors import APIError, DockerException, NotFound
 from requests.exceptions import RequestException
 
+from chaos.deploy.docker.orders import given
 from chaos.errors import ServerError
 
 T = TypeVar("T")
@@ -29,12 +32,21 @@ TIMEOUT_S = 60
 """For one request; pulling an image sends news more often than that."""
 AT_ONCE = 8
 """Requests under way at once: containers are made and removed in parallel."""
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""What engines call machines."""
 UNIX = "unix://"
 DEFAULT_URL = f"{UNIX}/var/run/docker.sock"
 
 
+def url() -> str:
+    """Where the engine is that the environment names (`DOCKER_HOST`), or the one on this machine."""
+    return os.environ.get("DOCKER_HOST") or DEFAULT_URL
+
+
 def owner() -> str:
     """Who makes things here. Other users and machines may share the engine; their runs are theirs to clean."""
+    if (orders := given()) is not None:
+        return orders.owner
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name
@@ -60,9 +72,9 @@ class Engine:
         self._mine = threading.local()
         self._clients: list[DockerClient] = []
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="docker")
-        self._url = os.environ.get("DOCKER_HOST") or DEFAULT_URL
-        place = self._url.removeprefix(UNIX)
-        if place != self._url and not Path(place).exists():
+        self.url = url()
+        place = self.url.removeprefix(UNIX)
+        if place != self.url and not Path(place).exists():
             raise ServerError(f"the Docker engine does not answer: there is no socket {place}")
         try:
             with told("the Docker engine does not answer"):
@@ -82,8 +94,18 @@ class Engine:
 
     @property
     def is_here(self) -> bool:
-        """Whether the engine runs on this machine, so that its containers' processes and addresses are at hand."""
-        return self._url.startswith(UNIX) and self.info.get("OperatingSystem") != "Docker Desktop"
+        """Whether the engine runs on this machine, so that its containers' processes and addresses are at hand.
+
+        In a container they are not, although the engine may be.
+        """
+        return given() is None and self.url.startswith(UNIX) and self.info.get("OperatingSystem") != "Docker Desktop"
+
+    def reason_against_our_programs(self) -> str | None:
+        """Why containers cannot run programs of this machine, in one sentence; None when they can."""
+        theirs = f"{self.version['Os']}/{self.version['Arch']}"
+        machine = platform.machine()
+        ours = f"{sys.platform}/{_ARCHITECTURES.get(machine, machine)}"
+        return None if ours == theirs else f"it runs programs of {theirs}, and those of this machine are {ours}"
 
     @property
     def is_rootless(self) -> bool:
@@ -111,11 +133,11 @@ class Engine:
     def runs(self) -> set[str]:
         """Runs of this owner that have something on the engine."""
         with told("listing what runs have left"):
-            found = [*self._containers(), *self._networks()]
+            found = [*self._containers(), *self._networks(), *self._volumes()]
         return {item["Labels"][RUN] for item in found if RUN in item["Labels"]}
 
     def remove_run(self, run: str) -> Iterator[str]:
-        """Remove the containers, the networks and the images made for a run, and say of each that it was removed."""
+        """Remove the containers, networks, volumes and images made for a run, and say of each that it was removed."""
         with told(f"removing what {run} has left"):
             containers, networks = self._containers(run), self._networks(run)
             images = self.api.images(filters=_marks(run))
@@ -124,6 +146,9 @@ class Engine:
             for network in networks:
                 self.remove_network(network["Id"])
                 yield f"removed network {network['Name']}"
+            for volume in self._volumes(run):
+                self.remove_volume(volume["Name"])
+                yield f"removed volume {volume['Name']}"
             for image in images:
                 self.api.remove_image(image["Id"], force=True)
                 yield f"removed image {image['Id']}"
@@ -148,11 +173,19 @@ class Engine:
         with told(f"removing network {network}"), contextlib.suppress(NotFound):
             self.api.remove_network(network)
 
+    def remove_volume(self, volume: str) -> None:
+        """Remove it; without effect when it is gone."""
+        with told(f"removing volume {volume}"), contextlib.suppress(NotFound):
+            self.api.remove_volume(volume)
+
     def _containers(self, run: str | None = None) -> list[dict[str, Any]]:
         return list(self.api.containers(all=True, filters=_marks(run)))
 
     def _networks(self, run: str | None = None) -> list[dict[str, Any]]:
         return list(self.api.networks(filters=_marks(run)))
+
+    def _volumes(self, run: str | None = None) -> list[dict[str, Any]]:
+        return self.api.volumes(filters=_marks(run))["Volumes"] or []
 
 
 def _marks(run: str | None = None) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +24,12 @@ from requests.exceptions import RequestException
 
 from chaos.deploy import delayer, nftables, round_trip, servers
 from chaos.deploy.docker.engine import Engine, in_words, labels, told
+from chaos.deploy.docker.orders import given
 from chaos.errors import ServerError
 
 SERVER_REPOSITORY = "cachequake/server"
 HELPER_REPOSITORY = "cachequake/helper"
+CONTROLLER_REPOSITORY = "cachequake/controller"
 DATA = "/data"
 """Where a node finds its configuration and keeps its data, in every image."""
 _PROGRAMS = map(Path, (nftables.__file__, delayer.__file__, round_trip.__file__))
@@ -56,8 +58,11 @@ class Image:
 def server_image(engine: Engine, named: str | None, server: str | None) -> Image:
     """The image called `named`, pulled when the engine lacks it; else one built of a server program of this machine.
 
-    `server` is the path of that program (see `chaos.deploy.servers`). Raises ServerError when there is neither.
+    `server` is the path of that program (see `chaos.deploy.servers`). A controller that was sent to the engine is told.
+    Raises ServerError when there is neither.
     """
+    if (orders := given()) is not None:
+        return Image(orders.image, orders.command, orders.note)
     if named is None:
         return _built(engine, server, because="")
     reason = _obtain(engine, named)
@@ -67,7 +72,12 @@ def server_image(engine: Engine, named: str | None, server: str | None) -> Image
 
 
 def helper_image(engine: Engine) -> str:
-    """The image of the programs that cut and slow links from inside a container's network, built unless it is there."""
+    """The image of the programs that cut and slow links from inside a container's network, built unless it is there.
+
+    A controller that was sent to the engine is told.
+    """
+    if (orders := given()) is not None:
+        return orders.helper
     python = _python()
     modules = subprocess.run(
         [python, "-I", "-S", "-c", _IMPORTED, *HELPER_PROGRAMS.values()],
@@ -81,6 +91,19 @@ def helper_image(engine: Engine) -> str:
     files = {str(path): path for path in (python, landmark, *map(Path, modules), *_libraries([python, *native]))}
     entry = helper_command(next(iter(HELPER_PROGRAMS)))
     return _import(engine, HELPER_REPOSITORY, "links", {**files, **HELPER_PROGRAMS}, entry)
+
+
+def controller_image(engine: Engine) -> str:
+    """The image of a Python that can run the controller and the clients, built unless it is there."""
+    from chaos.deploy.docker import python_files  # only here: it imports all that a controller does
+
+    needed = python_files.needed()
+    native = [path for path in needed if path.suffix == ".so"]
+    libraries = _libraries([python_files.interpreter(), *native])
+    files = {os.path.normpath(path): path for path in (*needed, *libraries)}
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    entry = [str(python_files.interpreter())]
+    return _import(engine, CONTROLLER_REPOSITORY, version, files, entry, python_files.compiled)
 
 
 def helper_command(program: str) -> list[str]:
@@ -136,8 +159,18 @@ def _libraries(programs: Iterable[Path]) -> list[Path]:
     return [Path(path) for path in sorted(set(_LIBRARY.findall(done.stdout)))]  # none for a program that needs none
 
 
-def _import(engine: Engine, repository: str, version: str, files: dict[str, Path], entry: list[str]) -> str:
-    """Make an image of files (by their place in it), unless the engine has it; returns its name."""
+def _import(
+    engine: Engine,
+    repository: str,
+    version: str,
+    files: dict[str, Path],
+    entry: list[str],
+    derived: Callable[[], Mapping[str, bytes]] = dict,
+) -> str:
+    """Make an image of files (by their place in it), unless the engine has it; returns its name.
+
+    `derived` gives more of them, which can be made of the others and so do not count for the name.
+    """
     archive = _archive(files)
     digest = hashlib.sha256(archive + repr(entry).encode()).hexdigest()[:12]
     name = f"{repository}:{version}-{digest}"
@@ -147,6 +180,8 @@ def _import(engine: Engine, repository: str, version: str, files: dict[str, Path
         try:
             engine.api.inspect_image(name)
         except ImageNotFound:
+            more = derived()
+            archive = _archive({**files, **more}) if more else archive
             engine.api.import_image_from_data(archive, repository, f"{version}-{digest}", changes)
     return name
 
@@ -155,14 +190,15 @@ def _words(entry: list[str]) -> str:
     return "[" + ", ".join(f'"{word}"' for word in entry) + "]"
 
 
-def _archive(files: dict[str, Path]) -> bytes:
-    """A root file system, the same bytes for the same files."""
+def _archive(files: Mapping[str, Path | bytes]) -> bytes:
+    """A root file system of files or their content, the same bytes for the same files."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for folder in ("tmp", DATA.lstrip("/")):
             tar.addfile(_entry(folder, tarfile.DIRTYPE, 0o1777))
-        for place, path in sorted(files.items()):
-            content = path.read_bytes()
+        for place in sorted(files):
+            file = files[place]
+            content = file if isinstance(file, bytes) else file.read_bytes()
             entry = _entry(place.lstrip("/"), tarfile.REGTYPE, 0o755)
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))

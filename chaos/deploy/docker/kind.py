@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
 
 WORK = "work"
 """Folder of the nodes' data in a run directory; removed when the run ends."""
+SENT_TO = "engine"
+"""File in that folder of a run whose controller is on the engine: where that engine is."""
+
+
+def _elsewhere() -> bool:
+    """Whether controller and clients run on the engine: by choice, or as nodes can be reached from there only."""
+    from chaos.deploy.docker.engine import UNIX, url
+
+    return os.environ.get(CHOICE) == "engine" or not url().startswith(UNIX)
 
 
 def _reason_against_holding() -> str | None:
@@ -50,19 +60,16 @@ class DockerKind:
             engine = Engine()
         except ServerError as error:
             raise BadInput(f"{error}; start it, or run on this machine with --deploy local") from error
-        try:
-            if not engine.is_here:
-                raise BadInput(
-                    "the Docker engine is not on this machine, so its containers cannot be reached from here"
-                )
-        finally:
-            engine.close()
+        engine.close()
+        if _elsewhere() and (reason := engine.reason_against_our_programs()) is not None:
+            raise BadInput(f"the controller cannot run on the Docker engine: {reason}")
         for fault in plan.faults:
             missing = FAULTS[fault.kind].requires - FORMED - CAPABILITIES
             if "skew" in missing and (reason := skew.reason_against()) is not None:
                 raise BadInput(f"fault {fault.kind} cannot be done here: {reason}")
             if (
                 FAULTS[fault.kind].requires & {"delay", "bandwidth"}
+                and not _elsewhere()
                 and (reason := _reason_against_holding()) is not None
             ):
                 raise BadInput(f"fault {fault.kind} needs packets to be held, which this kernel cannot do: {reason}")
@@ -70,28 +77,33 @@ class DockerKind:
                 raise BadInput(f"fault {fault.kind} needs {', '.join(others)}, which docker cannot do")
 
     def prefix(self) -> list[str]:
-        """Nothing: the controller and the clients run on this machine as they are."""
-        return []
+        """Nothing: the controller and the clients run on this machine as they are; or what sends them to the engine."""
+        return [sys.executable, "-m", "chaos.deploy.docker.elsewhere"] if _elsewhere() else []
 
     def environment(self) -> Mapping[str, str]:
         """Nothing."""
         return {}
 
     def open(self, plan: Plan, run_dir: Path, server: str | None, image: str | None) -> Deployment:
-        """See `Kind.open`. First removes what runs of killed controllers have left on the engine."""
+        """See `Kind.open`. First removes what runs of killed controllers have left on the engine.
+
+        A controller that was sent to the engine cannot tell which these are; who sent it has done it.
+        """
         from chaos.deploy.docker.deployment import DockerDeployment
         from chaos.deploy.docker.engine import Engine
         from chaos.deploy.docker.images import server_image
         from chaos.deploy.docker.leftovers import remove_orphans
+        from chaos.deploy.docker.orders import given
 
         engine = Engine()
-        remove_orphans(engine)
+        if (orders := given()) is None:
+            remove_orphans(engine)
         chosen = os.environ.get(CHOICE)
         deployment = DockerDeployment(
             engine,
             partial(server_image, engine, image, server),
             make_topology(plan.scenario.cluster).members,
-            run_dir,
+            run_dir if orders is None else Path(orders.run),
             run_dir / WORK,
             began_ns=time.monotonic_ns(),
             clients=plan.scenario.clients.count,
@@ -104,7 +116,7 @@ class DockerKind:
             raise BadInput(
                 f"fault {concerned[0]} concerns links between single clients and nodes, which cannot be told apart "
                 "here: clients reach the containers by published ports, behind which they all have the address of the "
-                "engine; leave with_clients out, or say between: nodes"
+                f"engine; leave with_clients out, say between: nodes, or set {CHOICE}=engine to have the clients there"
             )
         return deployment
 
@@ -113,9 +125,12 @@ class DockerKind:
         work = run_dir / WORK
         if not work.exists():
             return []
-        from chaos.deploy.docker.engine import Engine
+        from chaos.deploy.docker.engine import Engine, url
         from chaos.deploy.docker.leftovers import remove_run
 
+        sent = work / SENT_TO
+        if sent.exists() and (there := sent.read_text()) != url():
+            return [f"{run_dir.name}: what it made is on the engine {there}: set DOCKER_HOST to that, and clean again"]
         try:
             engine = Engine()
             said = remove_run(engine, run_dir)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from chaos.deploy.docker.engine import Engine
+from chaos.deploy.docker.far import fetch
 from chaos.deploy.docker.network import remove_routes
 from chaos.errors import ServerError
 from chaos.store import locked
@@ -19,8 +20,11 @@ def remove_run(engine: Engine, run_dir: Path) -> list[str]:
     """Remove everything that was made for a run, and say what it was. Raises ServerError.
 
     Looks until nothing is found: what the controller asked for in its last moment may appear, or be in use, only now.
+    What a controller has recorded on the engine is fetched, if the run directory is still here.
     """
     said: list[str] = []
+    if run_dir.is_dir() and fetch(engine, run_dir):
+        said.append(f"{run_dir.name}: fetched what its controller had recorded on the engine")
     deadline = time.monotonic() + UNDER_WAY_S
     while True:
         before = len(said)

@@ -145,7 +145,7 @@ def open_network(
     refused = "every one is in use on this machine"
     for subnet in _candidates(run):
         addresses = Addresses(subnet, clients, own=root)
-        name = f"cachequake-{_digest(run)}"
+        name = name_of(run)
         with contextlib.ExitStack() as ends:
             if root:
                 ends.enter_context(_nowhere(subnet))
@@ -177,6 +177,11 @@ def remove_routes(engine: Engine) -> None:
         left = {f"{route.get_attr('RTA_DST')}/{route['dst_len']}" for route in routes} - used
     for subnet in left:
         _remove_nowhere(subnet)
+
+
+def name_of(run: Path) -> str:
+    """Name of the network of a run, with which the names of all that is made for the run begin."""
+    return f"cachequake-{_digest(run)}"
 
 
 def bridge(run: Path) -> str:
