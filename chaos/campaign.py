@@ -6,17 +6,13 @@ Runs that found nothing are removed; the others are kept whole.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,9 +20,7 @@ from chaos.errors import BadInput, CachequakeError
 from chaos.result import EXIT_CODES, EXIT_CRASH, NO_CLAIMS
 from chaos.run import run_scenario
 from chaos.scenario import Scenario
-
-if TYPE_CHECKING:
-    from multiprocessing.queues import Queue
+from chaos.side_by_side import workers
 
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -103,28 +97,11 @@ def run_campaign(
         raise BadInput(f"--jobs {jobs}: runs on {scenario.deploy} disturb each other's time; add --deploy virtual")
     began = time.monotonic()
     trials = []
-    for trial in _trials(partial(_try, scenario, server, out), seeds, jobs):
-        trials.append(trial)
-        on_trial(trial)
+    with workers(jobs) as each:
+        for trial in each(partial(_try, scenario, server, out), seeds):
+            trials.append(trial)
+            on_trial(trial)
     return Campaign(scenario.name, time.monotonic() - began, trials)
-
-
-def _trials(attempt: Callable[[int], Trial], seeds: Sequence[int], jobs: int) -> Iterator[Trial]:
-    if jobs == 1:
-        yield from map(attempt, seeds)
-        return
-    context = get_context("spawn")
-    numbers = context.Queue()
-    for number in range(jobs):
-        numbers.put(number)
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_settle, initargs=(numbers,)) as pool:
-        yield from pool.map(attempt, seeds)
-
-
-def _settle(numbers: Queue[int]) -> None:
-    """Let this worker, and what it starts, have a processor that the others have not, as long as there are enough."""
-    allowed = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {allowed[numbers.get() % len(allowed)]})
 
 
 def _try(scenario: Scenario, server: str | None, out: Path, seed: int) -> Trial:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from chaos.errors import BadInput, CachequakeError
 from chaos.result import EXIT_BAD_INPUT, EXIT_CRASH, Result
+from chaos.units import duration
 
 if TYPE_CHECKING:
     from chaos.report.progress import LiveProgress
@@ -198,6 +199,48 @@ def replay(run_name: str, server: str | None, image: str | None, out: Path, as_j
         _show(outcome.run_dir, outcome.result, as_json=False)
         click.echo(outcome.in_words())
     return outcome.exit_code
+
+
+@cli.command()
+@click.argument("run_name", metavar="RUN")
+@click.option("--keep", "kinds", metavar="KIND", multiple=True, help="The anomaly that must come back: lost-write.")
+@click.option("--budget", default="10m", help="How long to go on looking.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="How many candidates at a time (virtual only).")
+@click.option("--try", "elsewhere", metavar="KIND", multiple=True, help="Then try the result on this deployment, too.")
+@DEPLOY
+@SERVER
+@OUT
+def shrink(
+    run_name: str,
+    kinds: tuple[str, ...],
+    budget: str,
+    jobs: int,
+    elsewhere: tuple[str, ...],
+    deploy: str | None,
+    server: str | None,
+    out: Path,
+) -> int:
+    """Find the smallest scenario that still fails as RUN did: fewer faults, clients, keys, and less time."""
+    from chaos.shrink import TRIES, comes_back, kinds_to_keep, save, scenario_of
+    from chaos.shrink import shrink as reduce
+    from chaos.store import find_run
+
+    run_dir = find_run(run_name, out)
+    keep = kinds_to_keep(run_dir, kinds)
+    scenario = scenario_of(run_dir, keep, deploy)
+    if jobs > 1 and scenario.deploy != "virtual":
+        raise BadInput(f"--jobs {jobs}: runs on {scenario.deploy} disturb each other's time; add --deploy virtual")
+    try:
+        budget_s = duration(budget) / 1000
+    except ValueError as error:
+        raise BadInput(f"--budget {budget}: {error}") from error
+    done = reduce(
+        scenario, keep, budget_s=budget_s, out=out, server=server, jobs=jobs, on_step=lambda line: click.echo(line)
+    )
+    click.echo(f"{done.in_words()}\nkept in {', '.join(map(str, save(done, out / scenario.name)))}")
+    for other in elsewhere:
+        click.echo(f"on {other} it came back in {comes_back(done, other, TRIES, server, out)} of {TRIES} runs")
+    return 0
 
 
 @cli.command()
