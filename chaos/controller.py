@@ -101,7 +101,7 @@ class Controller:
             write_header(self.run_dir, self._header())
             membership = None
             if isinstance(self.topology, Shared):
-                membership = self.topology.shared(self.scenario.clients.route, load.tell)
+                membership = self.topology.shared(self.scenario.clients.way, load.tell)
             self.deployment.began_ns = load.go()
             self._record(Event(type="info", f="phase", process="controller", time=0, value={"phase": "start"}))
             with self.topology.observed(self.deployment, self._observed), self._stalls_noted():
@@ -173,6 +173,7 @@ class Controller:
             "clients": self.scenario.clients.count,
             "topology": self.scenario.cluster.topology,
             "route": self.scenario.clients.route,
+            "way": self.scenario.clients.way,
             "nodes": {name: {"host": n.host, "port": n.port} for name, n in self.deployment.nodes.items()},
             "slots": self.topology.initial_map(),
             "replicas": self.topology.replicas_of,

@@ -51,6 +51,11 @@ class Job(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_default
     placement: dict[str, Any] = {}
     """The topology's own options, which may decide where keys are."""
 
+    @property
+    def way(self) -> str:
+        """The route that finds the node of a key: that which another one wraps (`over`), or the route itself."""
+        return str(self.route_options.get("over", self.route))
+
     def save(self, path: Path) -> None:
         """Write the job as JSON."""
         path.write_bytes(msgspec.json.encode(self))

@@ -43,7 +43,7 @@ def job_of(plan: Plan, part: Path, streams: dict[int, int], deployment: Deployme
         total=scenario.clients.count,
         workloads={name: Share(options) for name, options in scenario.workload.items()},
         route=scenario.clients.route,
-        route_options={} if scenario.clients.retries is None else {"retries": scenario.clients.retries},
+        route_options=scenario.clients.options,
         timeout_ms=scenario.clients.timeout_ms,
         rate=scenario.clients.rate,
         duration_ms=scenario.duration_ms,

@@ -1,7 +1,8 @@
 """Options of workloads and faults: checked against the defaults that each of them declares.
 
 The type of an option is the type of its default. An option `X_ms` is written `X` with a unit, a float is a share
-(`20%`, or a number from 0 to 1), and an option whose default is None takes a mapping of numbers and durations.
+(`20%`, or a number from 0 to 1) or, where its default is above 1, any number from 0; and an option whose default is
+None takes a mapping of numbers and durations.
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ def _convert(name: str, value: Any, default: Any) -> Any:
         if _expect(value, int, "a whole number") < 0:
             raise ValueError(f"{value} is negative")
         return value
+    if isinstance(default, float) and default > 1:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise ValueError(f"{value!r} is not a number from 0")
+        return float(value)
     if isinstance(default, float):
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
             return float(value)

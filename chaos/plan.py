@@ -54,7 +54,7 @@ def make_plan(scenario: Scenario, seed: int) -> Plan:
     """Decide everything: a pure function of scenario and seed."""
     clients = {f"client/{client}": derive(seed, "client", client) for client in range(scenario.clients.count)}
     nemeses = {f"nemesis/{entry}": derive(seed, "nemesis", entry) for entry in range(len(scenario.nemesis))}
-    topology, route = make_topology(scenario.cluster), scenario.clients.route
+    topology, route = make_topology(scenario.cluster), scenario.clients.way
     faults: list[PlannedFault] = []
     # Those with an hour of their own come first: what is drawn keeps clear of them.
     for entry, spec in sorted(enumerate(scenario.nemesis), key=lambda pair: isinstance(pair[1], MixtureSpec)):

@@ -44,8 +44,13 @@ class ClientsSpec(msgspec.Struct, frozen=True):
     rate: float | None = None
     """Operations a second and client; None for as many as go."""
     processes: int = 1
-    retries: int | None = None
-    """Retries of route `cluster`; None for what redis-py does by default."""
+    options: dict[str, Any] = {}
+    """The route's own options."""
+
+    @property
+    def way(self) -> str:
+        """The route that finds the node of a key: that which another one wraps (`over`), or the route itself."""
+        return str(self.options.get("over", self.route))
 
 
 class FaultSpec(msgspec.Struct, frozen=True, tag="fault"):
@@ -80,9 +85,10 @@ class Scenario(msgspec.Struct, frozen=True):
 
     def to_yaml(self) -> str:
         """The scenario with every default filled in, as a scenario file."""
-        clients = {name: value for name, value in msgspec.structs.asdict(self.clients).items() if value is not None}
+        clients = msgspec.structs.asdict(self.clients)
         clients["timeout"] = show_duration(clients.pop("timeout_ms"))
-        clients.setdefault("rate", "max")
+        clients["rate"] = clients["rate"] or "max"
+        clients |= {name: value for name, value in spell(clients.pop("options")).items() if value is not None}
         document = {
             "name": self.name,
             "seed": self.seed,
@@ -252,8 +258,15 @@ def _directive(source: Source, place: Place, value: Any) -> str:
 
 def _clients(source: Source, given: Any, routes: Sequence[str]) -> ClientsSpec:
     place: Place = ("clients",)
-    known = {"count", "route", "timeout", "rate", "processes", "retries"}
-    data = _mapping(source, place, given, known, "key of clients")
+    named = given.get("route", routes[0]) if isinstance(given, dict) else routes[0]
+    route = ROUTES[_one_of(source, (*place, "route"), named, ROUTES, "route")]
+    own = {spelling(name) for name in route.options}
+    known = {"count", "route", "timeout", "rate", "processes"}
+    data = _mapping(source, place, given, known | own, f"key of clients with route {named}")
+    chosen = {name: value for name, value in data.items() if name in own}
+    options = resolve(source, place, {"over": routes[0]} | chosen if "over" in own else chosen, route.options, named)
+    if (reason := route.wrong(options)) is not None:
+        source.fail(place, f"route {named}: {reason}")
     rate = data.get("rate", "max")
     if rate != "max" and (not isinstance(rate, int | float) or isinstance(rate, bool) or rate <= 0):
         source.fail((*place, "rate"), f"rate: {rate!r} is neither max nor a number of operations a second and client")
@@ -261,14 +274,13 @@ def _clients(source: Source, given: Any, routes: Sequence[str]) -> ClientsSpec:
     processes = _whole(source, (*place, "processes"), data.get("processes", 1), 1)
     if processes > count:
         source.fail((*place, "processes"), f"processes: {processes} processes cannot share {count} clients")
-    retries = data.get("retries")
     return ClientsSpec(
         count=count,
-        route=_one_of(source, (*place, "route"), data.get("route", routes[0]), ROUTES, "route"),
+        route=named,
         timeout_ms=_duration(source, (*place, "timeout"), data.get("timeout", "500ms")),
         rate=None if rate == "max" else float(rate),
         processes=processes,
-        retries=None if retries is None else _whole(source, (*place, "retries"), retries, 0),
+        options=options,
     )
 
 
@@ -344,7 +356,7 @@ def _claims(source: Source, given: Any) -> list[Claim]:
 
 def _possible(source: Source, scenario: Scenario) -> None:
     """Refuse what no run could do: a route that does not lead there, faults and targets that cannot exist."""
-    route, named = scenario.clients.route, scenario.cluster.topology
+    route, named = scenario.clients.way, scenario.cluster.topology
     kind = TOPOLOGIES[named]
     try:
         topology = make_topology(scenario.cluster)
@@ -374,7 +386,7 @@ def _possible_fault(source: Source, place: Place, fault: FaultSpec, scenario: Sc
         message = f"fault {fault.fault} cannot strike {fault.target}, which is no server; {known} can"
         source.fail(place, message, Impossible)
     try:
-        check_target(topology.target(fault.target, scenario.clients.route), nodes, scenario.cluster.replicas)
+        check_target(topology.target(fault.target, scenario.clients.way), nodes, scenario.cluster.replicas)
     except ValueError as error:
         source.fail((*place, "target"), f"target: {error}", Impossible)
     if fault.options.get("with_clients", 0) > scenario.clients.count:

@@ -28,7 +28,7 @@ from checkers.history import NEVER, OK, History, Operations
 from checkers.keyslot import key_slot
 from checkers.lineage import Lineage
 from checkers.reigns import contradicted
-from checkers.zones import codes_of, packed
+from checkers.zones import SECOND_HAND, codes_of, packed, ways
 
 KEPT, SUPERSEDED, LOST, UNKNOWN = range(4)
 FATES = ("kept", "superseded", "lost", "unknown")
@@ -148,7 +148,7 @@ class _Table:
 
     def as_primaries(self, rows: Numbers) -> NDArray[np.bool_]:
         """Which operations a node answered as primary of the slot, as far as the record says."""
-        bent = _marked(self.operations, lambda detail: bool(detail.get("asking") or detail.get("via") == "replica"))
+        bent = _marked(self.operations, lambda detail: bool(detail.get("asking") or detail.get("via") in SECOND_HAND))
         return ~bent[rows] & (self.operations.node[rows] >= 0)
 
 
@@ -263,7 +263,9 @@ def _writes(operations: Operations) -> tuple[Numbers, list[Any]]:
 def _reads(operations: Operations, keys: NDArray[np.int32]) -> tuple[Numbers, list[Any]]:
     """Rows of the answered reads of these keys, and of groups, and what they returned."""
     rows = operations.rows("read")
-    plain = rows[(operations.type[rows] == OK) & np.isin(operations.key[rows], keys)]
+    copied = np.fromiter((row for row, via in ways(operations).items() if via == "copy"), np.int64)
+    # What another copy of the key holds says nothing about when the write reached this one.
+    plain = rows[(operations.type[rows] == OK) & np.isin(operations.key[rows], keys) & ~np.isin(rows, copied)]
     groups, chosen = _of_groups(operations, "mget")
     answered = operations.type[groups] == OK
     values = [*_values(operations, plain), *compress(chosen, answered.tolist())]

@@ -15,7 +15,7 @@ from checkers.history import FAIL, NEVER, OK, History, Operations
 from checkers.linearizability import CHECKER, KIND, name_key
 from checkers.models import MODELS, UNSEEN, Call, Model, freeze, shown
 from checkers.search import Budget, Outcome, search
-from checkers.zones import SECOND_HAND, ways
+from checkers.zones import PROMISED_NOTHING, ways
 
 _MOST_STATES = 6
 _MOST_OPERATIONS = 12
@@ -68,7 +68,7 @@ def _calls(operations: Operations, model: Model, rows: Iterable[int]) -> Iterabl
     for row in rows:
         kind, f = int(operations.type[row]), operations.functions[operations.f[row]]
         reads = f in model.reads
-        if kind == FAIL or (reads and (kind != OK or via.get(row) in SECOND_HAND)):
+        if kind == FAIL or (reads and (kind != OK or via.get(row) in PROMISED_NOTHING)):
             continue
         value = freeze(operations.value[row])
         end = int(operations.end[row]) if kind == OK else NEVER

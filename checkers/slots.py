@@ -25,6 +25,7 @@ from checkers.history import OK, History, Operations
 from checkers.keyslot import key_slot
 from checkers.settled import check_settled, route
 from checkers.zones import SECOND_HAND
+from checkers.zones import SECOND_HAND
 
 MOST_HOPS = 16
 """Nodes that redis-py and other clients ask before they give up."""

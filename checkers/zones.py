@@ -31,8 +31,11 @@ from checkers.history import FAIL, NEVER, OK, History, HistoryError, Operations
 
 Ints = NDArray[np.int64]
 
-SECOND_HAND = {"replica": "replica", "cache": "local cache"}
+SECOND_HAND = {"replica": "replica", "cache": "local cache", "copy": "copy of the key"}
 """Ways (`via`) to read that do not ask the owner of the key, and who answers then."""
+
+PROMISED_NOTHING = frozenset({"replica"})
+"""Those of which nobody claims that they read registers: a cache and copies are the client's own, and pass for them."""
 
 _REGISTER_FUNCTIONS = ("read", "write", "cas")
 _LARGEST = 2**62
@@ -111,8 +114,8 @@ def prepare(history: History, *, second_hand: bool, initial: Any = None) -> Regi
     """Sort the reads and writes of a history's registers into clusters; O(n log n) in NumPy.
 
     A register is an object that is only read, written, or compared and set, with plain values. `second_hand` says
-    whether reads that did not ask the owner take part (those taken after convergence never do), and `initial` is the
-    value before the first write.
+    whether reads of replicas take part (those taken after convergence never do), and `initial` is the value before
+    the first write.
 
     Raises HistoryError when there are so many keys in so long a run that their times do not fit on one line.
     """
@@ -195,7 +198,8 @@ def _relevant(operations: Operations, second_hand: bool, undecided: dict[str, st
     reads = (operations.f == read) & (operations.type == OK)
     writes = (operations.f == write) & (operations.type != FAIL)
     kept = (reads | writes) & ~(foreign | compared)[number]
-    strangers = np.fromiter((row for row, via in ways(operations).items() if via in SECOND_HAND), np.int64)
+    unasked = SECOND_HAND if second_hand else PROMISED_NOTHING
+    strangers = np.fromiter((row for row, via in ways(operations).items() if via in unasked), np.int64)
     strangers = strangers[reads[strangers] & kept[strangers]]
     if second_hand:
         strangers = strangers[operations.final[strangers]]

@@ -5,7 +5,7 @@ What a route needs is imported only when clients are made: reading a scenario, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from chaos.job import Job
     from chaos.recorder import Recorder
     from chaos.routes.links import Link
+    from chaos.routes.machine import Effects, Machine, Terms
     from chaos.routes.placement import Placement
     from chaos.transport import Transport
 
@@ -27,12 +28,15 @@ class Route(NamedTuple):
     """Every option with its default."""
     crew: Callable[[Job, Recorder, Clock], Crew]
     """Makes the clients of a job."""
+    wrong: Callable[[Mapping[str, Any]], str | None] = lambda options: None
+    """Why nobody could run with these options; None when one can."""
+    servers: str | None = None
+    """What its clients ask of the server; None when any will do. See `chaos.routes.tracking`."""
 
 
 def machine_crew(job: Job, transport: Transport[Link], recorder: Recorder, clock: Clock) -> MachineCrew:
     """The clients of a job that are machines, on whatever carries their bytes and tells the time."""
     from chaos.crew import MachineCrew
-    from chaos.routes.bare import Bare
     from chaos.routes.machine import Effects, Terms
     from chaos.routes.slotmap import Directory
 
@@ -42,21 +46,56 @@ def machine_crew(job: Job, transport: Transport[Link], recorder: Recorder, clock
         total=job.total,
         timeout_ns=job.timeout_ms * 1_000_000,
         interval_ns=0 if job.rate is None else round(1e9 / job.rate),
-        from_replicas=job.route == "replica",
-        greeting=("PING",) if job.route == "proxy" else None,
+        from_replicas=job.way == "replica",
+        from_primaries=job.route_options.get("primary", False),
+        greeting=("PING",) if job.way == "proxy" or not job.access.offers("CLIENT", "SETNAME") else None,
+        credentials=job.access.credentials(),
     )
     effects = Effects()
-    machines = []
-    for client, seed in job.streams.items():
-        placement = PLACEMENTS[job.route](msgspec.structs.replace(job, streams={client: seed}))
-        machines.append(Bare(client, seed, terms, placement, effects))
+    alone = (msgspec.structs.replace(job, streams={client: seed}) for client, seed in job.streams.items())
+    machines = [_MACHINES.get(job.route, _bare)(own, terms, effects) for own in alone]
     return MachineCrew(machines, effects, transport, recorder, clock, job.nodes, job.sources)
+
+
+def _bare(job: Job, terms: Terms, effects: Effects) -> Machine:
+    from chaos.routes.bare import Bare
+
+    ((client, seed),) = job.streams.items()
+    return Bare(client, seed, terms, PLACEMENTS[job.way](job), effects)
+
+
+def _near(job: Job, terms: Terms, effects: Effects) -> Machine:
+    from chaos.routes.bare import Bare
+    from chaos.routes.near import Near
+
+    ((client, seed),) = job.streams.items()
+    near = Near(job.route_options["ttl_ms"] * 1_000_000, job.route_options["entries"])
+    return Bare(client, seed, terms, PLACEMENTS[job.way](job), effects, near)
+
+
+def _split(job: Job, terms: Terms, effects: Effects) -> Machine:
+    from chaos.routes.split import Copies, Split
+
+    ((client, seed),) = job.streams.items()
+    count = job.route_options["copies"]
+    place, *places = [PLACEMENTS[job.way](job) for _ in range(count + 1)]
+    return Split(client, seed, terms, places, Copies(count, place), effects)
+
+
+_MACHINES: Mapping[str, Callable[[Job, Terms, Effects], Machine]] = {"l1": _near, "split": _split}
+"""What makes one client, for the routes that wrap another; for every other route it is `_bare`."""
 
 
 def _machines(job: Job, recorder: Recorder, clock: Clock) -> Crew:
     from chaos.transport import SocketTransport
 
-    return machine_crew(job, SocketTransport(), recorder, clock)
+    transport: Transport[Link] = SocketTransport()
+    context = job.access.context()
+    if context is not None:
+        from chaos.tls import TlsTransport
+
+        transport = TlsTransport(transport, context)
+    return machine_crew(job, transport, recorder, clock)
 
 
 def _threads(job: Job, recorder: Recorder, clock: Clock) -> Crew:
@@ -73,9 +112,12 @@ def _watched(job: Job, recorder: Recorder, clock: Clock) -> Crew:
 
 
 def _asking(job: Job) -> Placement:
+    from chaos.routes.placement import Named
     from chaos.routes.slotmap import SlotMap
     from chaos.routes.watched import Watched
 
+    if "readers" in job.groups:
+        return Named(job.groups["primary"][0], job.groups["readers"])
     if "sentinels" in job.groups:
         return Watched(next(iter(job.replicas)), job.groups["servers"], job.groups["sentinels"])
     return SlotMap(job.slots, job.replicas)
@@ -103,6 +145,10 @@ def _sharded(way: str) -> Callable[[Job], Placement]:
     return placement
 
 
+def _over(job: Job) -> Placement:
+    return PLACEMENTS[job.way](job)
+
+
 PLACEMENTS: Mapping[str, Callable[[Job], Placement]] = {
     "bare": _asking,
     "replica": _asking,
@@ -110,15 +156,59 @@ PLACEMENTS: Mapping[str, Callable[[Job], Placement]] = {
     "modulo": _sharded("modulo"),
     "ring": _sharded("ring"),
     "proxy": _proxy,
+    "l1": _over,
+    "split": _over,
 }
 """How the clients of each route that are machines know where keys are."""
+
+
+def _wrong_retries(options: Mapping[str, Any]) -> str | None:
+    retries = options["retries"]
+    fits = retries is None or (isinstance(retries, int) and not isinstance(retries, bool) and retries >= 0)
+    return None if fits else f"retries: {retries!r} is not a whole number from 0"
+
+
+def _wrong_over(over: str, unfit: Sequence[str]) -> str | None:
+    fitting = [name for name in PLACEMENTS if name not in ("l1", "split", *unfit)]
+    return None if over in fitting else f"over: {over!r} cannot be wrapped; use one of {', '.join(fitting)}"
+
+
+def _wrong_near(options: Mapping[str, Any]) -> str | None:
+    if options["ttl_ms"] < 1 or options["entries"] < 1:
+        return "ttl and entries must be above 0; without a cache it is the route that it wraps"
+    return _wrong_over(options["over"], ())
+
+
+def _wrong_split(options: Mapping[str, Any]) -> str | None:
+    if not 2 <= options["copies"] <= MOST_COPIES:
+        return f"copies: {options['copies']} is not from 2 to {MOST_COPIES}"
+    return _wrong_over(options["over"], ("replica",))  # a copy is read where it is written
+
+
+MOST_COPIES = 8
+_OVER = {"over": "bare"}
+"""Which route is wrapped; in a scenario the default is the topology's own."""
 ROUTES: Mapping[str, Route] = {
     "bare": Route("each command once per hop, no retries, every hop recorded", {}, _machines),
-    "replica": Route("as bare, but reads go to replicas in turn", {}, _machines),
+    "replica": Route("as bare, but reads go to replicas in turn", {"primary": False}, _machines),
     "redirect": Route("as bare, without a map: every operation begins at one node and is redirected", {}, _machines),
     "modulo": Route("as bare, but the client itself shares the keys: hash modulo the number of nodes", {}, _machines),
     "ring": Route("as bare, but the client itself shares the keys: consistent hashing, ketama's ring", {}, _machines),
     "proxy": Route("as bare, to proxies that know where keys are: each client to one of them", {}, _machines),
-    "cluster": Route("redis-py's RedisCluster as applications use it", {"retries": None}, _threads),
-    "sentinel": Route("redis-py's client of the primary named by Sentinels", {"retries": None}, _watched),
+    "l1": Route(
+        "another route (`over`) behind a cache in each client, whose entries live for `ttl`",
+        {**_OVER, "ttl_ms": 500, "entries": 1000},
+        _machines,
+        _wrong_near,
+    ),
+    "split": Route(
+        "another route (`over`), each register in several copies: all are written, one is read",
+        {**_OVER, "copies": 3},
+        _machines,
+        _wrong_split,
+    ),
+    "cluster": Route("redis-py's RedisCluster as applications use it", {"retries": None}, _threads, _wrong_retries),
+    "sentinel": Route(
+        "redis-py's client of the primary named by Sentinels", {"retries": None}, _watched, _wrong_retries
+    ),
 }

@@ -30,6 +30,7 @@ from chaos.operation import Command, Doubtful, Operation, Refused
 from chaos.outcomes import Outcome, classify, judge
 from chaos.routes.links import Link, Links, Phase
 from chaos.routes.machine import Effects, Terms
+from chaos.routes.near import NAME, Near
 from chaos.routes.placement import Guided, Placement, Told
 from chaos.routes.slotmap import UnknownAddress
 from checkers.history import NEVER, Event
@@ -40,6 +41,8 @@ TRYAGAIN_NS = 20_000_000
 """Pause before an operation that met TRYAGAIN is sent again."""
 PACE_NS = 10_000_000
 UNPACED = 10
+HIT_NS = 20_000
+"""From an answer of the client's own cache to its next operation: in virtual time it would take none at all."""
 MAP_NS = 100_000_000
 """Patience for the map, at most the timeout: nothing is lost by giving up early, and the next error asks another."""
 
@@ -65,10 +68,21 @@ class Doing(IntEnum):
 
 
 class Bare:
-    """One client; implements `chaos.routes.machine.Machine`."""
+    """One client; implements `chaos.routes.machine.Machine` and `Linked`."""
 
-    def __init__(self, client: int, seed: int, terms: Terms, placement: Placement, effects: Effects) -> None:
-        """`seed` is that of the client's own stream; `placement` is what it believes, and it changes that."""
+    def __init__(
+        self,
+        client: int,
+        seed: int,
+        terms: Terms,
+        placement: Placement,
+        effects: Effects,
+        near: Near | None = None,
+    ) -> None:
+        """`seed` is that of the client's own stream; `placement` is what it believes, and it changes that.
+
+        With `near` it is route `l1`: what that cache can answer goes to no node.
+        """
         self.client = client
         self.executed = 0
         self.wake = terms.interval_ns * client // terms.total  # at a fixed rate, clients begin one after the other
@@ -76,6 +90,7 @@ class Bare:
         self._terms = terms
         self._placement = placement
         self._effects = effects
+        self._near = near
         self._process = client
         self._links = Links(self, effects)
         self._greeting = pack_command(terms.greeting or ("CLIENT", "SETNAME", f"cq-c{client}"))
@@ -185,6 +200,8 @@ class Bare:
     def _begin(self, now: int) -> None:
         op = self._op = self._terms.mixture.operation(self.client, self.executed, self._seed)
         self.executed += 1
+        if self._near is not None and (kept := self._near.answer(op, now)) is not None:
+            return self._hit(op, kept, now)
         commands = op.commands
         self._payload = pack_command(commands[0]) if len(commands) == 1 else b"".join(map(pack_command, commands))
         self._expected = len(commands)
@@ -195,8 +212,10 @@ class Bare:
         self._hops = []
         self._tries = 0
         self._asking = False
-        node = self._owner(op.routing)
-        replica = self._terms.from_replicas and not op.writes and op.via != "cross-slot"
+        owner = node = self._owner(op.routing)
+        if self._terms.from_replicas and not op.writes and op.via != "cross-slot":
+            node = self._reader(owner)
+        replica = node != owner
         self._effects.events.append(
             Event(
                 type="invoke",
@@ -209,13 +228,26 @@ class Bare:
             )
         )
         readonly = replica and not isinstance(self._placement, Guided)
-        self._go(self._replica(node) if replica else node, readonly, now)
+        return self._go(node, readonly, now)
+
+    def _hit(self, op: Operation, value: Any, now: int) -> None:
+        """A read is answered by the client's own cache: it ends as it begins."""
+        about: dict[str, Any] = {"f": op.f, "process": self._process, "time": now, "key": op.key}
+        self._effects.events += [
+            Event(type="invoke", value=op.value, via="cache", **about),
+            Event(type="ok", value=value, node=NAME, **about),
+        ]
+        self._effects.counts["ok"] += 1
+        self._begun = now
+        self.wake = now + max(HIT_NS, self._terms.interval_ns)
 
     def _owner(self, key: str) -> str:
         return self._placement.place(key) or self._in_turn(list(self._terms.directory.addresses))
 
-    def _replica(self, primary: str) -> str:
-        return self._in_turn(self._placement.replicas(primary) or [primary])
+    def _reader(self, primary: str) -> str:
+        """A node to read from: a replica, in turn, where one is known, and the primary when its turn is to come too."""
+        replicas = list(self._placement.replicas(primary))
+        return self._in_turn([*replicas, primary] if self._terms.from_primaries or not replicas else replicas)
 
     def _in_turn(self, nodes: Sequence[str]) -> str:
         self._turn += 1
@@ -365,6 +397,8 @@ class Bare:
     ) -> None:
         op = self._op
         hops = self._hops
+        if self._near is not None:
+            self._near.learn(op, outcome, value, now)
         self._effects.events.append(
             Event(
                 type=outcome,

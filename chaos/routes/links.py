@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hiredis import Reader
 
 if TYPE_CHECKING:
-    from chaos.routes.machine import Effects, Machine
+    from chaos.routes.machine import Effects, Linked
 
 REDIAL_NS = 1_000_000_000
 """After so long a connection in the making is begun anew: by itself TCP waits longer and longer between its tries."""
@@ -34,7 +34,7 @@ class Link:
 
     __slots__ = ("awaited", "machine", "node", "opened", "overdue", "phase", "reader", "readonly")
 
-    def __init__(self, machine: Machine, node: str, readonly: bool, opened: int) -> None:
+    def __init__(self, machine: Linked, node: str, readonly: bool, opened: int) -> None:
         self.machine = machine
         self.node = node
         self.readonly = readonly
@@ -57,7 +57,7 @@ class Link:
 class Links:
     """All links of one machine."""
 
-    def __init__(self, machine: Machine, effects: Effects) -> None:
+    def __init__(self, machine: Linked, effects: Effects) -> None:
         self._machine = machine
         self._effects = effects
         self._open: dict[tuple[str, bool], Link] = {}

@@ -11,11 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from chaos.operation import Command
+from chaos.operation import Command, Operation
 from chaos.routes.links import Link
 from chaos.routes.slotmap import Directory
-from chaos.workloads import Mixture
 from checkers.history import Event
+
+
+class Plans(Protocol):
+    """Where operations come from: a `chaos.workloads.Mixture`, above all."""
+
+    def operation(self, client: int, n: int, seed: int) -> Operation:
+        """Operation `n` (from 0) of a client whose stream has this seed."""
 
 
 class Effects:
@@ -34,7 +40,7 @@ class Effects:
 class Terms:
     """What all clients of a run have in common."""
 
-    mixture: Mixture
+    mixture: Plans
     directory: Directory
     total: int
     """Clients of the whole run; a process number grows by this after an operation of unknown outcome."""
@@ -43,25 +49,16 @@ class Terms:
     """From the beginning of one operation to that of the next, at least."""
     from_replicas: bool = False
     """Route `replica`: reads go to replicas in turn, over READONLY connections."""
+    from_primaries: bool = False
+    """And to the primary when its turn comes."""
     greeting: Command | None = None
     """What a connection begins with; None for the name of its client, which is an error to proxies."""
 
 
-class Machine(Protocol):
-    """A client. Times are nanoseconds since the run began."""
+class Linked(Protocol):
+    """Who has links, and hears of them. Times are nanoseconds since the run began."""
 
     client: int
-    executed: int
-    """Operations begun so far; the next one is number `executed`."""
-    wake: int
-    """When `step` is to be called next, unless something happens before; `NEVER` when there is no need to."""
-
-    @property
-    def finished(self) -> bool:
-        """Stopped, and nothing is under way."""
-
-    def step(self, now: int) -> None:
-        """`wake` has come: begin the next operation, go on after a pause, or give up what took too long."""
 
     def connected(self, link: Link, now: int) -> None:
         """A link that was opened is connected."""
@@ -71,6 +68,25 @@ class Machine(Protocol):
 
     def lost(self, link: Link, error: Exception, now: int) -> None:
         """A link could not be opened, or was ended by the other side or an error; it is closed already."""
+
+
+class Machine(Protocol):
+    """A client. Times are nanoseconds since the run began."""
+
+    client: int
+    executed: int
+    """Operations begun so far; the next one is number `executed`."""
+
+    @property
+    def wake(self) -> int:
+        """When `step` is to be called next, unless something happens before; `NEVER` when there is no need to."""
+
+    @property
+    def finished(self) -> bool:
+        """Stopped, and nothing is under way."""
+
+    def step(self, now: int) -> None:
+        """`wake` has come: begin the next operation, go on after a pause, or give up what took too long."""
 
     def adopt(self, nodes: Sequence[str]) -> None:
         """The keys are shared among these nodes from now on; without effect on who asks the nodes for that."""

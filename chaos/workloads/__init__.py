@@ -5,6 +5,7 @@ from __future__ import annotations
 from chaos.workloads.append import Append
 from chaos.workloads.base import Workload
 from chaos.workloads.counter import Counter
+from chaos.workloads.hotkey import HotKey
 from chaos.workloads.mixture import Mixture
 from chaos.workloads.multikey import Multikey
 from chaos.workloads.register import Register
@@ -18,6 +19,7 @@ WORKLOADS: dict[str, type[Workload]] = {
     "multikey": Multikey,
     "append": Append,
     "ttl": Ttl,
+    "hotkey": HotKey,
 }
 """Classes by the name that scenarios use; `WORKLOADS[name](options)` makes a workload."""
 

@@ -32,19 +32,23 @@ class Register:
 
     def operation(self, client: int, n: int, draw: Stream) -> Operation:
         """A write with probability `writes`, else a read, of any key."""
-        key = draw.choice(self.keys)
+        return self.of_key(draw.choice(self.keys), client, n, draw)
+
+    def of_key(self, key: str, client: int, n: int, draw: Stream) -> Operation:
+        """A write with probability `writes`, else a read, of this key."""
         if draw.chance(self.writes):
             value = unique_value(client, n)
             commands = (("SET", key, value), *self.wait)
-            return Operation("register", "write", key, value, commands, key, True, partial(_written, value))
-        return self._read(key)
+            return Operation(self.name, "write", key, value, commands, key, True, partial(_written, value))
+        return self.read(key)
+
+    def read(self, key: str) -> Operation:
+        """A read of this key."""
+        return Operation(self.name, "read", key, None, (("GET", key),), key, False, _read)
 
     def finals(self, executed: Mapping[int, int]) -> Iterable[Operation]:
         """A read of every register."""
-        return map(self._read, self.keys)
-
-    def _read(self, key: str) -> Operation:
-        return Operation("register", "read", key, None, (("GET", key),), key, False, _read)
+        return map(self.read, self.keys)
 
 
 def _written(value: int, replies: list[Any]) -> int:

@@ -361,6 +361,10 @@ class Memory:
         return from_events(list(self.events))
 
 
+def _bare(client: int, seed: int, terms: Terms, slots: Callable[[], SlotMap], effects: Effects) -> Bare:
+    return Bare(client, seed, terms, slots(), effects)
+
+
 class Scene:
     """Bare clients on a fake cluster."""
 
@@ -372,19 +376,21 @@ class Scene:
         cluster: FakeCluster | None = None,
         timeout_ms: int = 500,
         recorder: Any = None,
+        make: Callable[[int, int, Terms, Callable[[], SlotMap], Effects], Any] | None = None,
         **terms: Any,
     ) -> None:
+        """`make` makes a client of its number, seed, terms, what makes a map, and effects; else it is a bare one."""
         self.cluster = cluster or FakeCluster()
         self.memory = recorder or Memory()
         self.effects = Effects()
         addresses = {name: node.address for name, node in self.cluster.nodes.items()}
         common = Terms(mixture, Directory(addresses, {}), clients, timeout_ms * 1_000_000, **terms)
         self.machines = [
-            Bare(
+            (make or _bare)(
                 client,
                 derive(7, "client", client),
                 common,
-                SlotMap(self.cluster.ranges, self.cluster.replicas),
+                lambda: SlotMap(self.cluster.ranges, self.cluster.replicas),
                 self.effects,
             )
             for client in range(clients)
