@@ -12,7 +12,7 @@ What holds after convergence is looked at in `checkers.settled`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import pairwise, permutations
 from typing import Any
 
@@ -24,7 +24,6 @@ from checkers.finding import Anomaly, Collector, Finding, Verdict
 from checkers.history import OK, History, Operations
 from checkers.keyslot import key_slot
 from checkers.settled import check_settled, route
-from checkers.zones import SECOND_HAND
 from checkers.zones import SECOND_HAND
 
 MOST_HOPS = 16
@@ -43,7 +42,7 @@ def check_slots(history: History) -> Finding:
     found = Collector("slots")
     if not keys_have_slots(history):
         return Finding("slots", Verdict.VALID, "nothing to check: keys have no slots here", metrics={"checked": 0})
-    served = _Served(history.operations)
+    served = _Served(history.operations, timeline.views if timeline.observed else history.operations.nodes)
     metrics: dict[str, Any] = {"checked": len(served.rows), "slots": len(np.unique(served.slot))}
     metrics |= _split_ownership(served, timeline, found)
     metrics["long_redirections"] = _long_redirections(history.operations, timeline, found)
@@ -59,9 +58,11 @@ def check_slots(history: History) -> Finding:
 class _Served:
     """Operations that a node answered as the owner of their slot, by slot and start."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: Operations, servers: Collection[str]) -> None:
+        """`servers` are those that may own slots; what another node answered, a proxy, some server had told it."""
         self.operations = operations
-        plain = (operations.type == OK) & (operations.node >= 0) & (operations.key >= 0)
+        serving = np.array([*(name in servers for name in operations.nodes), False])  # -1: nobody answered
+        plain = (operations.type == OK) & serving[operations.node] & (operations.key >= 0)
         for row, detail in operations.details.items():
             if detail.get("asking") or detail.get("via") in (*SECOND_HAND, "cross-slot", "undeclared"):
                 plain[row] = False

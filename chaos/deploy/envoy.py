@@ -64,7 +64,7 @@ def write(settings: Mapping[str, Any], own: tuple[str, int], servers: Mapping[st
     `settings` are those of `chaos.topologies.proxied`; `own` is where it listens; `servers` are those behind it.
     """
     timeout = f"{settings['timeout_ms'] / 1000}s"
-    in_cluster = settings.get("behind") == "cluster"
+    in_cluster = settings["behind"] == "cluster"
     proxy = {
         "@type": f"{_TYPES}.filters.network.redis_proxy.v3.RedisProxy",
         "stat_prefix": "redis",
@@ -104,6 +104,7 @@ def _found_by_asking() -> dict[str, Any]:
     }
     return {
         "lb_policy": "CLUSTER_PROVIDED",
+        "wait_for_warm_on_init": False,  # it listens before there is a cluster
         "cluster_type": {"name": "envoy.clusters.redis", "typed_config": config},
     }
 

@@ -85,7 +85,7 @@ class LocalDeployment(Clock):
             self._control = Control(lambda node: (own[node], DATA_PORT), self._network.addresses.controller)
             self._spawner = Spawner(self.directory)
             self._clocks: dict[str, skew.WrongClock] = {}
-            self._proxies = [member.name for member in members if PROGRAMS[member.program].proxy is not None]
+            self._proxies = {m.name: own[m.name] for m in members if PROGRAMS[m.program].proxy is not None}
             servers = [member.name for member in members if member.program == "server"]
             behind = {name: (host, DATA_PORT) for name, host in self._network.dialled.items() if name in servers}
             self._processes = {
@@ -145,8 +145,8 @@ class LocalDeployment(Clock):
         return self._network.addresses.client(client)
 
     def is_client(self, host: str, port: int) -> bool:
-        """Whether a client of the run speaks from there; see `chaos.topologies.rest.KnowsClients`."""
-        return self._network.addresses.is_client(host)
+        """Whether a client of the run speaks from there, or a proxy; see `chaos.topologies.rest.KnowsClients`."""
+        return self._network.addresses.is_client(host) or host in self._proxies.values()
 
     def translate(self, host: str, port: int) -> str | None:
         """Name of the node that goes by this address in redirections and slot maps; None for a stranger."""

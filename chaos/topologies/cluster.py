@@ -69,15 +69,15 @@ class ClusterTopology:
         for primary, replicas in self.replicas_of.items():
             for replica in replicas:
                 _replicate(system, replica, primary)
-        await_all(system, "the cluster is formed", (*SETTLED, self._as_formed), READY_TIMEOUT_MS)
+        await_all(system, "the cluster is formed", (*SETTLED, self._as_formed), READY_TIMEOUT_MS, self.names)
 
     def observed(self, system: System, emit: Callable[[Mapping[str, Any]], None]) -> Observer:
         """See `Topology.observed`; the values are those of `view` events."""
-        return Observer(system, emit)
+        return Observer(system, emit, self.names)
 
     def converge(self, system: System, deadline_ms: int, client_prefix: str = CLIENT_PREFIX) -> Unrest | None:
         """Wait until the cluster is at rest; None, or why it was not within `deadline_ms`. See `rest.converge`."""
-        return converge(system, deadline_ms, client_prefix)
+        return converge(system, deadline_ms, client_prefix, self.names)
 
     def maps(self, system: System) -> dict[str, Owners]:
         """See `Topology.maps`."""

@@ -1,7 +1,7 @@
-"""The topology `proxied`: servers that know nothing of each other, behind proxies that share the keys among them.
+"""The topology `proxied`: servers behind proxies that find the one for each key, and clients that know nothing.
 
-Clients know the proxies only, and each speaks to one of them. Which server a key is on is decided inside the proxy, by
-its own hashing and by whom it believes to be alive.
+Clients know the proxies only, and each speaks to one of them. Which server a key is on is decided inside the proxy: by
+its own hashing and by whom it believes to be alive, or by what a cluster behind it says.
 
 Coming to rest: what a client sent may still be in a proxy, or in the buffer of a connection between a proxy and a
 server. So once everything is healed the proxies are killed, the servers are watched until they have no connection left
@@ -11,7 +11,8 @@ belongs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,8 @@ from chaos.member import Member, servers
 from chaos.roles import of_key
 from chaos.topologies.alone import Alone
 from chaos.topologies.base import ClusterSpec, Kind
-from chaos.topologies.rest import Unrest, come_to_rest
+from chaos.topologies.cluster import ClusterTopology
+from chaos.topologies.rest import CLIENT_PREFIX, Unrest, come_to_rest
 from nemeses.kill import killer
 from nemeses.system import System
 from nemeses.view import Owners, View
@@ -33,6 +35,7 @@ OPTIONS: Mapping[str, Any] = {
     "proxy": "twemproxy",
     "proxies": 1,
     "hashing": "",
+    "behind": "shards",
     "auto_eject": False,
     "timeout_ms": 400,
 }
@@ -43,25 +46,15 @@ REFUSED_WORKLOADS = {"multikey": "MULTI and EVAL_RO"}
 """Workloads that need what a proxy does not know."""
 
 
-class ProxiedTopology(Alone):
-    """N servers and their proxies."""
+class ProxiedShards(Alone):
+    """N servers that know nothing of each other, and the proxies that share the keys among them."""
 
-    def __init__(self, spec: ClusterSpec) -> None:
-        """Raises ValueError for options that do not go together."""
-        options = {**OPTIONS, **spec.options}
-        proxy = options["proxy"]
-        if proxy not in HASHINGS:
-            raise ValueError(f"proxy: {proxy!r} is none of {', '.join(HASHINGS)}")
-        hashing = options["hashing"] or HASHINGS[proxy][0]
-        if hashing not in HASHINGS[proxy]:
-            raise ValueError(f"hashing: {proxy} knows {', '.join(HASHINGS[proxy])}, and not {hashing!r}")
+    def __init__(self, spec: ClusterSpec, proxies: Sequence[Member]) -> None:
+        """`proxies` stand before the servers of `spec`. Raises ValueError for replicas, which nobody would use."""
         if spec.replicas:
-            raise ValueError(f"replicas: {spec.replicas}, but servers behind a proxy have none here; write 0")
-        if options["proxies"] < 1:
-            raise ValueError("proxies: there must be at least one")
-        settings = {"hashing": hashing, "auto_eject": options["auto_eject"], "timeout_ms": options["timeout_ms"]}
-        self.proxies = [f"p{number}" for number in range(1, options["proxies"] + 1)]
-        super().__init__(servers(spec.primaries, spec.config), [Member(name, settings, proxy) for name in self.proxies])
+            raise ValueError(f"replicas: {spec.replicas}, but servers that a proxy shares the keys among have none: 0")
+        super().__init__(servers(spec.primaries, spec.config), proxies)
+        self.proxies = [member.name for member in proxies]
         self.groups = {"proxies": self.proxies}
 
     def target(self, text: str, route: str) -> str:
@@ -70,23 +63,87 @@ class ProxiedTopology(Alone):
 
     def form(self, system: System) -> None:
         """Return when each proxy reaches all servers. Raises WaitTimeout."""
-        for name in self.proxies:
-            system.wait(f"{name} reaches the servers", partial(_serves, system, name), READY_TIMEOUT_MS)
+        _await(system, self.proxies)
 
     def converge(self, system: System, deadline_ms: int) -> Unrest | None:
         """See the module, and `Topology.converge`."""
-        processes = killer(system)
-        for name in self.proxies:
-            processes.kill(name)
-        unrest = come_to_rest(system, self.servers, (_nobody_else,), deadline_ms)
-        for name in self.proxies:
-            processes.start(name)
-        self.form(system)
-        return unrest
+        with _afresh(system, self.proxies):
+            return come_to_rest(system, self.servers, (_nobody_else,), deadline_ms)
 
     def owner(self, system: System, maps: Mapping[str, Owners]) -> Callable[[str], str]:
         """See `Topology.owner`: keys are read as clients read them."""
         return lambda key: self.proxies[0]
+
+
+class ProxiedCluster(ClusterTopology):
+    """A cluster, and proxies that know its slots, so that clients need not."""
+
+    def __init__(self, spec: ClusterSpec, proxies: Sequence[Member]) -> None:
+        """`proxies` stand before the cluster of `spec`."""
+        super().__init__(spec)
+        self.members = [*self.members, *proxies]
+        self.proxies = [member.name for member in proxies]
+        self.groups = {"proxies": self.proxies}
+
+    def form(self, system: System) -> None:
+        """Make the cluster, and return when each proxy reaches all of it. Raises WaitTimeout."""
+        super().form(system)
+        _await(system, self.proxies)
+
+    def converge(self, system: System, deadline_ms: int, client_prefix: str = CLIENT_PREFIX) -> Unrest | None:
+        """See the module, and `Topology.converge`."""
+        with _afresh(system, self.proxies):
+            return super().converge(system, deadline_ms, client_prefix)
+
+    def owner(self, system: System, maps: Mapping[str, Owners]) -> Callable[[str], str]:
+        """See `Topology.owner`: keys are read as clients read them."""
+        return lambda key: self.proxies[0]
+
+
+BEHIND: Mapping[str, Callable[[ClusterSpec, Sequence[Member]], ProxiedShards | ProxiedCluster]] = {
+    "shards": ProxiedShards,
+    "cluster": ProxiedCluster,
+}
+"""What the servers form."""
+
+
+def make(spec: ClusterSpec) -> ProxiedShards | ProxiedCluster:
+    """The topology that a scenario means. Raises ValueError for options that do not go together."""
+    options = {**OPTIONS, **spec.options}
+    proxy, behind = options["proxy"], options["behind"]
+    if proxy not in HASHINGS:
+        raise ValueError(f"proxy: {proxy!r} is none of {', '.join(HASHINGS)}")
+    hashing = options["hashing"] or HASHINGS[proxy][0]
+    if hashing not in HASHINGS[proxy]:
+        raise ValueError(f"hashing: {proxy} knows {', '.join(HASHINGS[proxy])}, and not {hashing!r}")
+    if behind not in BEHIND:
+        raise ValueError(f"behind: {behind!r} is none of {', '.join(BEHIND)}")
+    if behind == "cluster" and proxy == "twemproxy":
+        raise ValueError("behind: twemproxy knows no cluster; write `proxy: envoy`, or `behind: shards`")
+    if behind == "cluster" and options["hashing"]:
+        raise ValueError(f"hashing: a cluster shares the keys by their slots, and not by {hashing}; leave it out")
+    if options["proxies"] < 1:
+        raise ValueError("proxies: there must be at least one")
+    settings = {key: options[key] for key in ("behind", "auto_eject", "timeout_ms")} | {"hashing": hashing}
+    proxies = [Member(f"p{number}", settings, proxy) for number in range(1, options["proxies"] + 1)]
+    return BEHIND[behind](spec, proxies)
+
+
+@contextmanager
+def _afresh(system: System, proxies: Sequence[str]) -> Iterator[None]:
+    """Without proxies while the context is entered; with new ones, which serve, afterwards."""
+    processes = killer(system)
+    for name in proxies:
+        processes.kill(name)
+    yield
+    for name in proxies:
+        processes.start(name)
+    _await(system, proxies)
+
+
+def _await(system: System, proxies: Sequence[str]) -> None:
+    for name in proxies:
+        system.wait(f"{name} reaches the servers", partial(_serves, system, name), READY_TIMEOUT_MS)
 
 
 def _unknown(role: str, key: str) -> str:
@@ -127,7 +184,7 @@ def refuses(workloads: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 PROXIED = Kind(
     "servers behind proxies (Twemproxy or Envoy) that share the keys among them",
-    ProxiedTopology,
+    make,
     routes=("proxy",),
     options=OPTIONS,
     defaults={"primaries": 4, "replicas": 0},

@@ -41,7 +41,20 @@ class KnowsClients(Protocol):
     """
 
     def is_client(self, host: str, port: int) -> bool:
-        """Whether a client of the run speaks from there."""
+        """Whether a client of the run speaks from there, or a proxy for it."""
+
+
+@runtime_checkable
+class Offers(Protocol):
+    """A deployment whose nodes do not offer every command."""
+
+    def offers(self, *words: object) -> bool:
+        """Whether they offer a command, given by its first words."""
+
+
+def offered(system: System, *words: object) -> bool:
+    """Whether nodes of a system offer a command; all do but those that somebody else runs."""
+    return not isinstance(system, Offers) or system.offers(*words)
 
 
 Check = Callable[[System, dict[str, View]], str | None]
@@ -64,13 +77,18 @@ def come_to_rest(system: System, nodes: Collection[str], checks: Iterable[Check]
     return None
 
 
-def converge(system: System, deadline_ms: int, client_prefix: str = CLIENT_PREFIX) -> Unrest | None:
+def converge(
+    system: System, deadline_ms: int, client_prefix: str = CLIENT_PREFIX, nodes: Collection[str] | None = None
+) -> Unrest | None:
     """Wait until the cluster is at rest, so that what it then holds decides durability. Does not raise for it.
+
+    `nodes` are those that form it: all, unless given.
 
     Open slots are waited for only as long as somebody may still close them. Returns None, or why it was not at rest
     within `deadline_ms` from now; a disagreement about the map that does not change any more ends the wait early.
     Raises Interrupted when the run is asked to end.
     """
+    names = system.nodes if nodes is None else nodes
     closing = system.now_ns() + min(OPEN_SLOTS_MS, deadline_ms // 2) * 1_000_000
     map_ = _LastMap(deadline_ms // LASTING)
 
@@ -78,10 +96,10 @@ def converge(system: System, deadline_ms: int, client_prefix: str = CLIENT_PREFI
         return None if system.now_ns() >= closing else _open_slots(views)
 
     def no_clients(system: System, _: dict[str, View]) -> str | None:
-        return _clients_left(system, system.nodes, client_prefix)
+        return _clients_left(system, names, client_prefix)
 
     def at_rest() -> Unrest | bool:
-        views = _views(system, system.nodes)
+        views = _views(system, names)
         _none_objects(system, views, (no_clients, _knows_all_well, caught_up))
         try:
             _none_objects(system, views, (_agree, _serves, no_open_slots))
@@ -148,9 +166,9 @@ def _none_objects(system: System, views: dict[str, View], checks: Iterable[Check
         raise Unreachable(objection)
 
 
-def _knows_all_well(system: System, views: dict[str, View]) -> str | None:
+def _knows_all_well(_: System, views: dict[str, View]) -> str | None:
     for name, view in views.items():
-        for other in system.nodes:
+        for other in views:
             if not view.knows(other):
                 return f"{name} does not know {other}"
             row = view.row(other)
@@ -176,7 +194,12 @@ def _agree(_: System, views: dict[str, View]) -> str | None:
 
 
 def caught_up(system: System, views: dict[str, View]) -> str | None:
-    """Each replica is linked to its primary, in the same history, and has at least what that had a moment before."""
+    """Each replica is linked to its primary, in the same history, and has at least what that had a moment before.
+
+    Where nodes do not tell, nobody knows.
+    """
+    if not offered(system, "INFO", "REPLICATION"):
+        return None
     for name, view in views.items():
         primary = view.myself.primary
         if primary is None:
@@ -202,7 +225,14 @@ def _open_slots(views: dict[str, View]) -> str | None:
     return None
 
 
+def clients_gone(system: System, views: dict[str, View]) -> str | None:
+    """No connection of the run's clients is left."""
+    return _clients_left(system, views, CLIENT_PREFIX)
+
+
 def _clients_left(system: System, nodes: Collection[str], prefix: str) -> str | None:
+    if not offered(system, "CLIENT", "LIST"):
+        return None  # they are closed, and a node has read what they sent before it reads a command sent afterwards
     by_address = system.is_client if isinstance(system, KnowsClients) else lambda *_: False
     for name in nodes:
         lines = system.call(name, "CLIENT", "LIST").decode(errors="replace").splitlines()
