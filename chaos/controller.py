@@ -31,6 +31,7 @@ from chaos.load import Load
 from chaos.plan import Plan, read_plan
 from chaos.progress import Failure, Progress
 from chaos.recorder import Recorder
+from chaos.routes import ROUTES
 from chaos.store import PARTS, PLAN, Executed, finish_history, locked, save_executed, write_header
 from chaos.topologies import make_topology
 from chaos.topologies.base import Shared, Topology
@@ -88,6 +89,8 @@ class Controller:
             self.deployment.start_all()
             for note in self.deployment.notes:
                 self.tell(Progress("start", 0, self.scenario.duration_ms, note=note))
+            if (reason := ROUTES[self.scenario.clients.route].unfit(str(self.deployment.server))) is not None:
+                raise BadInput(reason)
             self.topology.form(self.deployment)
             yield
         finally:

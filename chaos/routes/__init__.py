@@ -5,6 +5,7 @@ What a route needs is imported only when clients are made: reading a scenario, w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,8 +31,8 @@ class Route(NamedTuple):
     """Makes the clients of a job."""
     wrong: Callable[[Mapping[str, Any]], str | None] = lambda options: None
     """Why nobody could run with these options; None when one can."""
-    servers: str | None = None
-    """What its clients ask of the server; None when any will do. See `chaos.routes.tracking`."""
+    unfit: Callable[[str], str | None] = lambda server: None
+    """Why its clients cannot work with a server (`redis 8.2.3`), in one sentence; None when they can."""
 
 
 def machine_crew(job: Job, transport: Transport[Link], recorder: Recorder, clock: Clock) -> MachineCrew:
@@ -104,6 +105,13 @@ def _threads(job: Job, recorder: Recorder, clock: Clock) -> Crew:
     return ThreadCrew(job, recorder, clock, cluster_client)
 
 
+def _tracked(job: Job, recorder: Recorder, clock: Clock) -> Crew:
+    from chaos.routes.redis_client import ThreadCrew
+    from chaos.routes.tracking import tracking_client
+
+    return ThreadCrew(job, recorder, clock, tracking_client)
+
+
 def _watched(job: Job, recorder: Recorder, clock: Clock) -> Crew:
     from chaos.routes.redis_client import ThreadCrew
     from chaos.routes.sentinel_client import sentinel_client
@@ -168,6 +176,10 @@ def _wrong_retries(options: Mapping[str, Any]) -> str | None:
     return None if fits else f"retries: {retries!r} is not a whole number from 0"
 
 
+def _wrong_tracking(options: Mapping[str, Any]) -> str | None:
+    return "entries must be above 0" if options["entries"] < 1 else _wrong_retries(options)
+
+
 def _wrong_over(over: str, unfit: Sequence[str]) -> str | None:
     fitting = [name for name in PLACEMENTS if name not in ("l1", "split", *unfit)]
     return None if over in fitting else f"over: {over!r} cannot be wrapped; use one of {', '.join(fitting)}"
@@ -185,6 +197,18 @@ def _wrong_split(options: Mapping[str, Any]) -> str | None:
     return _wrong_over(options["over"], ("replica",))  # a copy is read where it is written
 
 
+def _unfit_for_tracking(server: str) -> str | None:
+    name, _, version = server.partition(" ")
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if name == "redis" and numbers is not None and (int(numbers[1]), int(numbers[2])) >= TRACKING_SINCE:
+        return None
+    return (
+        f"route tracking needs a server that calls itself redis 7.4 or later, for redis-py caches with no other, and "
+        f"this is {server}; name one with --server"
+    )
+
+
+TRACKING_SINCE = (7, 4)
 MOST_COPIES = 8
 _OVER = {"over": "bare"}
 """Which route is wrapped; in a scenario the default is the topology's own."""
@@ -208,6 +232,13 @@ ROUTES: Mapping[str, Route] = {
         _wrong_split,
     ),
     "cluster": Route("redis-py's RedisCluster as applications use it", {"retries": None}, _threads, _wrong_retries),
+    "tracking": Route(
+        "redis-py's RedisCluster with its own cache, which the servers invalidate",
+        {"retries": None, "entries": 10_000},
+        _tracked,
+        _wrong_tracking,
+        _unfit_for_tracking,
+    ),
     "sentinel": Route(
         "redis-py's client of the primary named by Sentinels", {"retries": None}, _watched, _wrong_retries
     ),

@@ -41,6 +41,7 @@ from chaos.job import Job
 from chaos.operation import Doubtful, Operation, Refused
 from chaos.outcomes import Outcome, classify, judge
 from chaos.recorder import Recorder
+from chaos.routes.near import NAME
 from chaos.routes.slotmap import Directory, UnknownAddress
 from chaos.transport import CUT, RETRY_NS, local_address
 from checkers.history import Event
@@ -278,10 +279,14 @@ class LibraryClient:
         except (RedisError, RedisClusterException, OSError) as error:
             raise RunFailed(f"client {client} cannot reach the servers by redis-py: {error}") from error
 
-    def perform(self, operation: Operation) -> None:
-        """Do it as an application would; what happened stands in the log. Raises whatever redis-py does."""
+    def perform(self, operation: Operation) -> list[Any]:
+        """Do it as an application would, and return the replies. Raises whatever redis-py does.
+
+        What happened stands in the log: nothing at all when the client answered from a cache of its own.
+        """
         commands = [command for command in operation.commands if command[0] != "WAIT"]
         self.log.start()
+        kept: list[Any] = []
         try:
             if commands[0][0] == "MULTI":
                 with self.redis.pipeline(transaction=True) as pipeline:
@@ -289,9 +294,12 @@ class LibraryClient:
                         pipeline.execute_command(*command)
                     pipeline.execute()
             else:
-                self.redis.execute_command(*commands[0])
+                # The library's own `get` names the key as well: by it the client's cache knows an entry.
+                named = {"keys": [operation.routing]} if commands[0][0] == "GET" else {}
+                kept = [self.redis.execute_command(*commands[0], **named)]
         finally:
             self.log.active = False
+        return self.log.attempts[-1].replies if self.log.attempts else kept
 
 
 class ThreadCrew:
@@ -365,8 +373,7 @@ class ThreadCrew:
         done = Event(type="ok", f=operation.f, process=process, key=operation.key, value=operation.value)
         outcome: Outcome = "ok"
         try:
-            client.perform(operation)
-            done.value = operation.result(client.log.attempts[-1].replies)
+            done.value = operation.result(client.perform(operation))
         except (Refused, Doubtful) as error:
             outcome, done.error = classify(error, writes=operation.writes, sent=True), str(error)
         except Exception as error:  # noqa: BLE001 - redis-py raises more than RedisError, defects included
@@ -386,6 +393,8 @@ class ThreadCrew:
 def _describe(done: Event, outcome: Outcome, attempts: list[Attempt]) -> None:
     """Put the way of an operation into the event of its end."""
     done.type = outcome
+    if outcome == "ok" and not attempts:
+        done.node, done.via = NAME, "cache"
     if attempts and attempts[-1].answered:
         done.node, done.asking = attempts[-1].node, attempts[-1].asking
     if len(attempts) > 1:

@@ -120,7 +120,7 @@ def _replicate(system: System, replica: str, primary: str) -> None:
 CLUSTER = Kind(
     "a Redis Cluster: primaries that share the slots, each with its replicas",
     ClusterTopology,
-    routes=("bare", "replica", "cluster", "redirect"),
+    routes=("bare", "replica", "cluster", "redirect", "tracking"),
     capabilities=frozenset({"slots", "promotion"}),
     config=PREFERRED,
 )
