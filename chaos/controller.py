@@ -23,10 +23,11 @@ from typing import Any
 
 import msgspec
 
-from chaos.deploy.base import Clients, Deployment, OwnsTime
+from chaos.deploy.base import Borrows, Clients, Deployment, OwnsTime
 from chaos.deploy.kinds import DEPLOYMENTS
 from chaos.errors import BadInput, CachequakeError
 from chaos.finals import FinalReader, Rest, Unreached
+from chaos.keyspace import KeySpace
 from chaos.load import Load
 from chaos.plan import Plan, read_plan
 from chaos.progress import Failure, Progress
@@ -61,14 +62,15 @@ class Controller:
         self.active: dict[int, str] = {}
         self.nodes: dict[str, str] = {}
         self.interrupted = threading.Event()
+        self.keys = KeySpace("")
         self.recorder = Recorder(run_dir / PARTS / "controller.jsonl")
 
     def run(self) -> Executed:
         """Carry the plan out. Whatever happens, the system is stopped and what was done is written down."""
         try:
-            with self._system():
-                self._load()
-                self._settle()
+            with self._system(), contextlib.ExitStack() as observing:
+                self._load(observing)
+                self._settle(observing)
         except (CachequakeError, SystemFault) as error:
             self.executed.error = self.executed.error or f"{type(error).__name__}: {error}"
             raise
@@ -89,6 +91,8 @@ class Controller:
             self.deployment.start_all()
             for note in self.deployment.notes:
                 self.tell(Progress("start", 0, self.scenario.duration_ms, note=note))
+            if isinstance(self.deployment, Borrows):
+                self.keys = self.deployment.keys
             if (reason := ROUTES[self.scenario.clients.route].unfit(str(self.deployment.server))) is not None:
                 raise BadInput(reason)
             self.topology.form(self.deployment)
@@ -99,7 +103,7 @@ class Controller:
 
     # -- load and faults
 
-    def _load(self) -> None:
+    def _load(self, observing: contextlib.ExitStack) -> None:
         with self._clients() as load:
             write_header(self.run_dir, self._header())
             membership = None
@@ -107,7 +111,8 @@ class Controller:
                 membership = self.topology.shared(self.scenario.clients.way, load.tell)
             self.deployment.began_ns = load.go()
             self._record(Event(type="info", f="phase", process="controller", time=0, value={"phase": "start"}))
-            with self.topology.observed(self.deployment, self._observed), self._stalls_noted():
+            observing.enter_context(self.topology.observed(self.deployment, self._observed))
+            with self._stalls_noted():
                 faults = threads_of(self.deployment).thread(partial(self._strike, membership), "faults")
                 faults.start()
                 for counters in load.counters():
@@ -186,9 +191,11 @@ class Controller:
 
     # -- after the load
 
-    def _settle(self) -> None:
+    def _settle(self, observing: contextlib.ExitStack) -> None:
+        """Who takes over or steps down after the last fault still belongs to the story, until all are at rest."""
         self._progress("converge")
         unrest = self.topology.converge(self.deployment, deadline_ms=self.topology.patience_ms)
+        observing.close()
         if unrest is None:
             self._phase("converged")
         else:
@@ -199,7 +206,8 @@ class Controller:
 
     def _final_reads(self) -> None:
         executed = {int(client): count for client, count in self.executed.operations.items()}
-        reads = [op for workload in self.workloads.values() for op in workload.finals(executed)]
+        finals = [op for workload in self.workloads.values() for op in workload.finals(executed)]
+        reads = [self.keys.operation(op) for op in finals]
         rest = self._at_rest()
         reader = FinalReader(self.deployment, self._node_at, self._record)
         reader.from_owners(reads, rest.owner)
@@ -215,7 +223,8 @@ class Controller:
     def _at_rest(self) -> Rest:
         """Find out, and record, what every node believes and what every primary holds."""
         maps = self.topology.maps(self.deployment)
-        holds = self.topology.holds(self.deployment, ["*"])
+        stored = self.topology.holds(self.deployment, [self.keys.pattern])
+        holds = {node: [self.keys.plain(key) for key in keys] for node, keys in stored.items()}
         for node, ranges in maps.items():
             self._event("controller", "map", {"node": node, "slots": ranges})
         for node, keys in holds.items():

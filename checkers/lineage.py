@@ -62,10 +62,16 @@ class Lineage:
         return bisect_right(self._changes, time_ns), bisect_right(self._changes, time_ns + OBSERVER_LAG_NS)
 
     def _claim(self, node: str, time_ns: int, slot: int) -> View | None:
-        """The claim under which a node served a slot: its view then, or the next if the claim was just new."""
+        """The claim under which a node served a slot: its view then, or the next if the claim was just new.
+
+        Outside a cluster a replica may have answered, so the views until the observer must have noticed have to agree.
+        """
         view = self.timeline.view(node, time_ns)
-        if view is None or not view.claims(slot):
-            later = [v for v in self.timeline.views.get(node, ()) if time_ns < v.time_ns <= time_ns + OBSERVER_LAG_NS]
+        later = [v for v in self.timeline.views.get(node, ()) if time_ns < v.time_ns <= time_ns + OBSERVER_LAG_NS]
+        if not self.timeline.owners_only:
+            if view is None or any(v.epoch != view.epoch or not v.claims(slot) for v in [view, *later]):
+                return None
+        elif view is None or not view.claims(slot):
             view = next((v for v in later if v.claims(slot)), None)
         return None if view is None or view.epoch is None else view
 

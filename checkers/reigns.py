@@ -8,6 +8,9 @@ says in that reign is stale perhaps, but no proof of what it lacked.
 A node's view may lag: one that answers as an owner although its last view says replica has the epoch of its next
 view, because nobody is promoted, demoted and promoted again between two polls. A fault that ends the process ends the
 reign as well, even where the views are too far apart to show it.
+
+Outside a cluster replicas answer reads, too, so an answer does not show that the node was a primary. There a reign
+counts only where no view of the node within the observer's lag after the time says anything else.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.context import Timeline
+from checkers.context import OBSERVER_LAG_NS, Timeline
 from checkers.history import Operations
 from checkers.zones import Ints, packed
 
@@ -38,8 +41,13 @@ def reigns(timeline: Timeline, node: str, times: Ints) -> Ints:
         numbers.append(-1 if current is None else number)
     numbers.append(-1)
     reign = np.array(numbers)
-    place = np.searchsorted([view.time_ns for view in views], times, "right") - 1
-    found = np.where((place >= 0) & (reign[place] < 0), reign[np.minimum(place + 1, len(views))], reign[place])
+    stamps = [view.time_ns for view in views]
+    place = np.searchsorted(stamps, times, "right") - 1
+    if timeline.owners_only:
+        found = np.where((place >= 0) & (reign[place] < 0), reign[np.minimum(place + 1, len(views))], reign[place])
+    else:
+        soon = np.searchsorted(stamps, times + OBSERVER_LAG_NS, "right") - 1
+        found = np.where(reign[place] == reign[soon], reign[place], -1)  # the number of a reign never comes back
     ends = [fault.start_ns for fault in timeline.faults if fault.kind in ENDING and node in fault.nodes]
     lives = np.searchsorted(sorted(ends), times)
     return np.where(found < 0, -1, found * (len(ends) + 1) + lives)

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from chaos.topologies.observer import PATIENCE_MS, Observer
 from nemeses.sentinels import Sight, is_sentinel, sentinels, sight
 from nemeses.system import ReplyError, System, Unreachable
+from nemeses.view import View
 
 ALL_SLOTS = (0, 16383)
 """What the one primary serves."""
@@ -59,7 +61,8 @@ class Reigns:
 class Watch(Observer):
     """The observer of servers and their Sentinels.
 
-    A Sentinel's view has the role `sentinel`, and primary and epoch as it believes them to be; while it leads a
+    A replica's view names a primary once the replica was linked to it: until then its data are those of another. A
+    Sentinel's view has the role `sentinel`, and primary and epoch as it believes them to be; while it leads a
     failover it has nothing new to say.
     """
 
@@ -67,6 +70,8 @@ class Watch(Observer):
         """See `Observer`."""
         super().__init__(system, emit, nodes)
         self._reigns = Reigns()
+        self._followed: dict[str, str] = {}
+        """The primary to which each replica was linked last; every server is asked by a thread of its own."""
 
     def start(self) -> None:
         """Hear the Sentinels once, so that the first primary has its epoch from the start, and begin to watch."""
@@ -91,10 +96,29 @@ class Watch(Observer):
 
     def _see(self, server: str) -> dict[str, Any] | None:
         newest = self._reigns.newest
-        said = super()._look(server)
-        if said is None or said["state"] == "down":
-            return said
-        if said["role"] == "replica":
-            self._reigns.is_replica(server, newest)
-            return {**said, "epoch": None}
-        return {**said, "epoch": self._reigns.epoch(server), "slots": [list(ALL_SLOTS)]}
+        try:
+            view = self._view(server)
+        except Unreachable:
+            return {"node": server, "state": "down"}
+        except ReplyError:
+            return None
+        said = {"node": server, "state": "up", "cluster": "ok"}
+        if view.myself.is_primary:
+            self._followed.pop(server, None)
+            epoch = self._reigns.epoch(server)
+            return {**said, "role": "primary", "primary": None, "epoch": epoch, "slots": [list(ALL_SLOTS)]}
+        self._reigns.is_replica(server, newest)
+        return {**said, "role": "replica", "primary": self._whose(server, view), "epoch": None, "slots": []}
+
+    def _view(self, server: str) -> View:
+        """Asked twice if need be: a Sentinel that makes a server follow another ends all its connections, ours too."""
+        with suppress(Unreachable):
+            return View.fetch(self._system, server, PATIENCE_MS)
+        return View.fetch(self._system, server, PATIENCE_MS)
+
+    def _whose(self, server: str, view: View) -> str | None:
+        """The primary whose data a replica has: the one that it follows, once it was linked to that."""
+        primary = view.myself.primary
+        if primary is not None and view.row(primary).link_up:
+            self._followed[server] = primary
+        return primary if self._followed.get(server) == primary else None
