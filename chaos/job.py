@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from chaos.access import Access
 from chaos.errors import BadInput
+from chaos.keyspace import KeySpace
 from chaos.workloads import WORKLOADS, Mixture
 
 
@@ -51,6 +53,11 @@ class Job(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_default
     placement: dict[str, Any] = {}
     """The topology's own options, which may decide where keys are."""
 
+    prefix: str = ""
+    """What every key begins with; see `chaos.keyspace`."""
+    access: Access = Access()
+    """How the nodes let clients in."""
+
     @property
     def way(self) -> str:
         """The route that finds the node of a key: that which another one wraps (`over`), or the route itself."""
@@ -71,7 +78,7 @@ class Job(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_default
             if unknown:
                 raise BadInput(f"workload {name} has no option {unknown.pop()!r}; it has {', '.join(kind.defaults)}")
             parts.append((kind(share.options), share.weight))
-        return Mixture(parts)
+        return Mixture(parts, KeySpace(self.prefix) if self.prefix else None)
 
 
 def read_job(path: Path) -> Job:

@@ -16,7 +16,8 @@ from typing import Any, Self
 
 import msgspec
 
-from chaos.deploy.base import Deployment, Publishes
+from chaos.access import Access
+from chaos.deploy.base import Borrows, Deployment, Publishes
 from chaos.errors import RunFailed
 from chaos.job import Job, Share
 from chaos.plan import Plan
@@ -54,6 +55,8 @@ def job_of(plan: Plan, part: Path, streams: dict[int, int], deployment: Deployme
         replicas=topology.replicas_of,
         groups=dict(topology.groups),
         placement=scenario.cluster.options,
+        prefix=deployment.keys.prefix if isinstance(deployment, Borrows) else "",
+        access=deployment.access if isinstance(deployment, Borrows) else Access(),
     )
 
 

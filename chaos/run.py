@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from chaos.deploy.base import NeedsLeave
 from chaos.deploy.kinds import DEPLOYMENTS
 from chaos.errors import BadInput, RunFailed
 from chaos.judge import check_run
@@ -45,14 +46,24 @@ def run_scenario(
     image: str | None = None,
     out: Path = Path("runs"),
     on_progress: Listener | None = None,
+    allow_faults_on: Collection[str] = (),
 ) -> Run:
     """Run a scenario and check it. `seed` goes before the scenario's own; without either one is drawn.
+
+    On servers that somebody else runs, faults need `allow_faults_on`, which names every host.
 
     Raises BadInput when the deployment cannot do what the scenario asks, and RunFailed when the run could not be
     carried out; the run directory is kept in either case.
     """
     chosen = next(value for value in (seed, scenario.seed, draw_seed()) if value is not None)
-    return run_plan(make_plan(scenario, chosen), server=server, image=image, out=out, on_progress=on_progress)
+    return run_plan(
+        make_plan(scenario, chosen),
+        server=server,
+        image=image,
+        out=out,
+        on_progress=on_progress,
+        allow_faults_on=allow_faults_on,
+    )
 
 
 def run_plan(
@@ -62,10 +73,13 @@ def run_plan(
     image: str | None = None,
     out: Path = Path("runs"),
     on_progress: Listener | None = None,
+    allow_faults_on: Collection[str] = (),
 ) -> Run:
     """Run a plan as it stands and check it; see `run_scenario`."""
     kind = DEPLOYMENTS[plan.scenario.deploy]
     kind.refuse_impossible(plan, server, image)
+    if isinstance(kind, NeedsLeave):
+        kind.refuse_unallowed(plan, allow_faults_on)
     run_dir = create_run_dir(out, plan)
     listen = on_progress or (lambda progress: None)
     listen(Progress("start", 0, plan.scenario.duration_ms, note=f"run {run_dir.name}, seed {plan.seed}"))

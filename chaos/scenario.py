@@ -15,13 +15,14 @@ import msgspec
 import yaml
 
 from chaos.claims import Claim, parse_claim
+from chaos.deploy.endpoint.spec import EndpointSpec, endpoint_spec
 from chaos.deploy.kinds import DEPLOYMENTS
 from chaos.deploy.programs import PROGRAMS
 from chaos.errors import BadInput, Impossible
 from chaos.options import resolve, spell, spelling
 from chaos.roles import check_target
 from chaos.routes import ROUTES
-from chaos.topologies import TOPOLOGIES, ClusterSpec, Topology, make_topology
+from chaos.topologies import FOUND, TOPOLOGIES, ClusterSpec, Topology, make_topology
 from chaos.units import duration, is_duration, show_duration
 from chaos.workloads import WORKLOADS
 from chaos.yaml_source import Place, Source, nearest, parse_yaml, read_yaml
@@ -82,6 +83,8 @@ class Scenario(msgspec.Struct, frozen=True):
     workload: dict[str, dict[str, Any]]
     nemesis: list[FaultSpec | MixtureSpec]
     claims: list[Claim]
+    endpoint: EndpointSpec | None = None
+    """Where the servers are that somebody else runs, with `deploy: endpoint`."""
 
     def to_yaml(self) -> str:
         """The scenario with every default filled in, as a scenario file."""
@@ -95,6 +98,7 @@ class Scenario(msgspec.Struct, frozen=True):
             "duration": show_duration(self.duration_ms),
             "cluster": _spell_cluster(self.cluster),
             "deploy": self.deploy,
+            **({} if self.endpoint is None else {"endpoint": self.endpoint.spelled()}),
             "clients": clients,
             "workload": {name: spell(options) for name, options in self.workload.items()},
             "nemesis": [_spell_nemesis(entry) for entry in self.nemesis],
@@ -104,6 +108,8 @@ class Scenario(msgspec.Struct, frozen=True):
 
 
 def _spell_cluster(cluster: ClusterSpec) -> dict[str, Any]:
+    if cluster.topology in FOUND:
+        return {}
     spelled = msgspec.structs.asdict(cluster)
     return spelled | spell(spelled.pop("options"))
 
@@ -162,7 +168,7 @@ def _override(source: Source, dotted: str, value: Any) -> None:
     target[last] = value
 
 
-_KEYS = {"name", "seed", "duration", "cluster", "deploy", "clients", "workload", "nemesis", "claims"}
+_KEYS = {"name", "seed", "duration", "cluster", "deploy", "endpoint", "clients", "workload", "nemesis", "claims"}
 
 
 def validate(source: Source) -> Scenario:
@@ -175,17 +181,24 @@ def validate(source: Source) -> Scenario:
         source.fail(("seed",), f"seed: {seed!r} is not a whole number from 0")
     duration_ms = _duration(source, ("duration",), data.get("duration", "10s"))
     deploy = _one_of(source, ("deploy",), data.get("deploy", "local"), DEPLOYMENTS, "deployment")
-    cluster = _cluster(source, data.get("cluster"))
+    cluster, endpoint = _cluster(source, data.get("cluster")), None
+    routes = TOPOLOGIES[cluster.topology].routes
+    if deploy == "endpoint":
+        endpoint = endpoint_spec(source, data.get("endpoint"))
+        cluster, routes = endpoint.cluster, endpoint.offering.routes
+    elif cluster.topology in FOUND:
+        source.fail(("cluster", "topology"), f"topology {cluster.topology} is found, not formed: add --endpoint URL")
     scenario = Scenario(
         name=data["name"],
         seed=seed,
         duration_ms=duration_ms,
         cluster=cluster,
         deploy=deploy,
-        clients=_clients(source, data.get("clients"), TOPOLOGIES[cluster.topology].routes),
+        clients=_clients(source, data.get("clients"), routes),
         workload=_workload(source, data.get("workload")),
         nemesis=_nemesis(source, data.get("nemesis"), duration_ms),
         claims=_claims(source, data.get("claims")),
+        endpoint=endpoint,
     )
     _possible(source, scenario)
     return scenario
@@ -383,8 +396,9 @@ def _possible_fault(source: Source, place: Place, fault: FaultSpec, scenario: Sc
     struck = nodes.get(fault.target)
     if struck is not None and struck.faults is not None and fault.fault not in struck.faults:
         known = ", ".join(sorted(struck.faults))
-        message = f"fault {fault.fault} cannot strike {fault.target}, which is no server; {known} can"
-        source.fail(place, message, Impossible)
+        source.fail(
+            place, f"fault {fault.fault} cannot strike {fault.target}, which is no server; {known} can", Impossible
+        )
     try:
         check_target(topology.target(fault.target, scenario.clients.way), nodes, scenario.cluster.replicas)
     except ValueError as error:

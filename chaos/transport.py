@@ -126,7 +126,12 @@ class SocketTransport(Generic[L]):
                 sock.bind(address)
             except OSError as error:
                 raise RunFailed(f"a client cannot use the address {connection.source}: {error.strerror}") from error
-        code = sock.connect_ex(connection.address)
+        try:
+            code = sock.connect_ex(connection.address)
+        except socket.gaierror as error:  # a host name that nobody knows (any more)
+            self.close(connection.link)
+            self._early.append(Happening(connection.link, Kind.LOST, error=error))
+            return
         if code in (0, errno.EINPROGRESS):
             self._by_file[sock.fileno()] = connection
             self._epoll.register(sock.fileno(), select.EPOLLOUT)

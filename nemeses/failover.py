@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from nemeses import by_command
 from nemeses.evidence import await_proof, began, info
 from nemeses.fault import Check, Strike
-from nemeses.system import InjectionFailed, System
+from nemeses.system import Commanded, InjectionFailed, System
 from nemeses.targets import Survey
 from nemeses.view import View
 from nemeses.words import one_of
@@ -36,7 +37,12 @@ class FailoverFault:
     checks: Mapping[str, Check] = {"mode": one_of(MODES)}
 
     def inject(self, strike: Strike) -> dict[str, Any]:
-        """Ask, and wait until the replica serves the slots."""
+        """Ask, and wait until the replica serves the slots.
+
+        Where somebody else runs the servers, and has a command for it, that is what asks.
+        """
+        if isinstance(strike.system, Commanded) and strike.system.commanded(self.kind):
+            return by_command.fail_over(strike, strike.system)
         system, mode = strike.system, strike.planned.options["mode"]
         promotions = [self._candidate(strike, node, linked=mode == "graceful") for node in strike.nodes]
         since_ns = began(strike)

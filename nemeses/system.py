@@ -110,6 +110,20 @@ class Membership(Protocol):
 
 
 @runtime_checkable
+class Commanded(Protocol):
+    """A system that somebody else runs, who has given commands that bring faults about."""
+
+    command_timeout_ms: int
+    """How long a command, and then its effect, may take."""
+
+    def commanded(self, fault: str) -> bool:
+        """Whether there is a command for a kind of fault."""
+
+    def command(self, fault: str, node: str) -> Mapping[str, Any]:
+        """Carry it out on a node, and return the evidence that it did not fail. Raises InjectionFailed."""
+
+
+@runtime_checkable
 class Kill(Protocol):
     """Can end and start server processes (capability `kill`)."""
 

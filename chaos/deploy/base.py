@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from nemeses.system import System
 
 if TYPE_CHECKING:  # the plan's scenario names deployments, so at run time the import goes the other way
+    from chaos.access import Access
+    from chaos.keyspace import KeySpace
     from chaos.plan import Plan
     from chaos.topologies.base import Topology
 
@@ -95,6 +97,24 @@ class Publishes(Protocol):
 
     published: Mapping[str, tuple[str, int]]
     """Host and port where clients reach a node instead, by its name; complete after `start_all`."""
+
+
+@runtime_checkable
+class Borrows(Protocol):
+    """A deployment on servers that are not the run's own: it keeps to a key space of its own there."""
+
+    keys: KeySpace
+    """The keys of the run; complete after `start_all`."""
+    access: Access
+    """How clients get in."""
+
+
+@runtime_checkable
+class NeedsLeave(Protocol):
+    """A kind of deployment whose servers are somebody's: to break something there needs leave."""
+
+    def refuse_unallowed(self, plan: Plan, allowed: Collection[str]) -> None:
+        """Raise BadInput unless the user has named every host on which something may break."""
 
 
 class Kind(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 import hiredis
 
+from chaos.access import Access
 from chaos.transport import local_address
 from nemeses.system import ReplyError, Unreachable
 
@@ -22,10 +24,17 @@ _pack: Any = hiredis.pack_command  # its stub asks for a tuple of exactly one it
 class Control:
     """Sends commands to nodes and returns their replies; every thread has connections of its own."""
 
-    def __init__(self, address_of: Callable[[str], Address], source: str | None = None) -> None:
-        """`address_of` tells where a node listens; `source` is what to bind before connecting."""
+    def __init__(
+        self, address_of: Callable[[str], Address], source: str | None = None, access: Access | None = None
+    ) -> None:
+        """`address_of` tells where a node listens; `source` is what to bind before connecting.
+
+        `access` says how to get in where not everybody may. Raises BadInput when it cannot be had.
+        """
         self._address_of = address_of
         self._source = source
+        self._context = None if access is None else access.context()
+        self._credentials = None if access is None else access.credentials()
         self._mine = threading.local()
         self._opened: set[_Connection] = set()
 
@@ -39,8 +48,7 @@ class Control:
         deadline = time.monotonic() + timeout_ms / 1000
         try:
             if connection is None:
-                connection = _Connection(self._address_of(node), self._source, timeout_ms / 1000)
-                self._opened.add(connection)
+                connection = self._connect(node, timeout_ms / 1000, deadline)
             reply = connection.ask(arguments, deadline)
         except OSError as error:
             self._drop(connection)
@@ -50,6 +58,22 @@ class Control:
         if isinstance(reply, hiredis.ReplyError):
             raise ReplyError(str(reply))
         return reply
+
+    def _connect(self, node: str, timeout_s: float, deadline: float) -> _Connection:
+        address = self._address_of(node)
+        connection = _Connection(address, self._source, timeout_s)
+        self._opened.add(connection)
+        try:
+            if self._context is not None:
+                connection.encrypt(self._context, address[0])
+            if self._credentials is not None:
+                reply = connection.ask(self._credentials.command, deadline)
+                if isinstance(reply, hiredis.ReplyError):
+                    raise ConnectionRefusedError(str(reply))
+        except OSError:
+            self._drop(connection)
+            raise
+        return connection
 
     def close(self) -> None:
         """Close the connections of all threads, also of those that have ended."""
@@ -65,9 +89,13 @@ class Control:
 class _Connection:
     def __init__(self, address: Address, source: str | None, timeout_s: float) -> None:
         bound = None if source is None else local_address(source)
-        self.socket = socket.create_connection(address, timeout_s, bound)
+        self.socket: socket.socket = socket.create_connection(address, timeout_s, bound)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reader = hiredis.Reader()
+
+    def encrypt(self, context: ssl.SSLContext, host: str) -> None:
+        """Go on in TLS; the certificate must be that of `host`. Raises ssl.SSLError, which is an OSError."""
+        self.socket = context.wrap_socket(self.socket, server_hostname=host)
 
     def ask(self, arguments: tuple[str | bytes | int, ...], deadline: float) -> Any:
         self._allow_until(deadline)

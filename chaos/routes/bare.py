@@ -93,7 +93,10 @@ class Bare:
         self._near = near
         self._process = client
         self._links = Links(self, effects)
-        self._greeting = pack_command(terms.greeting or ("CLIENT", "SETNAME", f"cq-c{client}"))
+        greeting: list[Command] = [] if terms.credentials is None else [terms.credentials.command]
+        greeting.append(terms.greeting or ("CLIENT", "SETNAME", f"cq-c{client}"))
+        self._greeting = b"".join(map(pack_command, greeting))
+        self._greetings = len(greeting)
         self._stopped = False
         self._suspicious = False
         """Whether the map is to be asked for before the next operation."""
@@ -155,7 +158,7 @@ class Bare:
         if link.phase is Phase.CLOSED:
             return
         link.phase = Phase.GREETING
-        link.awaited = 2 if link.readonly else 1
+        link.awaited = self._greetings + link.readonly
         self._effects.sends.append((link, self._greeting + READONLY if link.readonly else self._greeting))
 
     def received(self, link: Link, data: bytes, now: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from chaos.access import Credentials
 from chaos.operation import Command, Operation
 from chaos.routes.links import Link
 from chaos.routes.slotmap import Directory
@@ -53,6 +54,8 @@ class Terms:
     """And to the primary when its turn comes."""
     greeting: Command | None = None
     """What a connection begins with; None for the name of its client, which is an error to proxies."""
+    credentials: Credentials | None = None
+    """Who connections say they are, before anything else; None where nobody asks."""
 
 
 class Linked(Protocol):

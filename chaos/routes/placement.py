@@ -48,6 +48,32 @@ class Guided(Protocol):
     """Names of those nodes."""
 
 
+class Named:
+    """A primary for all keys, and readers, by names that stay whoever is behind them. Implements `Guided`."""
+
+    question = None
+    guides: Sequence[str] = ()
+
+    def __init__(self, primary: str, readers: Sequence[str]) -> None:
+        self._primary = primary
+        self._readers = readers
+
+    def place(self, key: str) -> str:
+        """The primary."""
+        return self._primary
+
+    def replicas(self, primary: str) -> Sequence[str]:
+        """The readers."""
+        return self._readers
+
+    def moved(self, slot: int, node: str) -> None:
+        """Nobody redirects outside a cluster."""
+
+    def learned(self, reply: Any, directory: Directory, said_by: str) -> Named:
+        """Nothing is asked."""
+        return self
+
+
 class OneNode:
     """Everything is where one node is: it serves all keys, or says who does. Implements `Placement`."""
 

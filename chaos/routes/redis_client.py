@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ from redis.connection import Connection
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 
+from chaos.access import Access
 from chaos.crew import REPORT_NS, Clock
 from chaos.errors import RunFailed
 from chaos.job import Job
@@ -84,8 +86,13 @@ class Attempt:
 class Log:
     """The attempts of the operation that one client is doing; empty and inactive between operations."""
 
-    def __init__(self, directory: Directory, clock: Clock, source: str | None, timeout_s: float) -> None:
-        """`source` is the local address to speak from; `timeout_s` that of connecting and of each reply."""
+    def __init__(
+        self, directory: Directory, clock: Clock, source: str | None, timeout_s: float, tls: ssl.SSLContext | None
+    ) -> None:
+        """`source` is the local address to speak from; `timeout_s` that of connecting and of each reply.
+
+        `tls` says how connections are encrypted, if they are.
+        """
         self.source = source
         self.timeout_s = timeout_s
         self.attempts: list[Attempt] = []
@@ -94,12 +101,22 @@ class Log:
         """ASKING was sent: it belongs to the next attempt."""
         self._directory = directory
         self._clock = clock
+        self._tls = tls
 
     def start(self) -> None:
         """An operation begins."""
         self.attempts = []
         self.active = True
         self.asking = False
+
+    def secured(self, connection: socket.socket, host: str, port: int) -> socket.socket:
+        """A new connection as commands go over it. Raises ssl.SSLError, which is an OSError.
+
+        The certificate must be that of the name that the node goes by: redis-py asks for `localhost` by its address.
+        """
+        if self._tls is None:
+            return connection
+        return self._tls.wrap_socket(connection, server_hostname=self._directory.reachable((host, port))[0])
 
     def attempt(self, host: str, port: int, commands: int) -> Attempt:
         """An attempt at a node begins."""
@@ -126,7 +143,8 @@ class WatchedConnection(Connection):
 
     def _connect(self) -> socket.socket:
         try:
-            return _dial(self.host, self.port, self.log.source, self.log.timeout_s)
+            plain = _dial(self.host, self.port, self.log.source, self.log.timeout_s)
+            return self.log.secured(plain, self.host, self.port)
         except OSError as error:
             if self.log.active:
                 self.log.attempt(self.host, self.port, 1).failure = str(error)
@@ -256,13 +274,25 @@ def cluster_client(
     )
 
 
+def _as_allowed(access: Access) -> dict[str, Any]:
+    """Options of redis-py for who we are, and without the commands that the nodes do not offer."""
+    options: dict[str, Any] = {}
+    if (credentials := access.credentials()) is not None:
+        options |= {"username": credentials.user, "password": credentials.password}
+    if not access.offers("CLIENT", "SETNAME"):
+        options["client_name"] = None
+    if not access.offers("CLIENT", "SETINFO"):
+        options["driver_info"] = None
+    return options
+
+
 class LibraryClient:
     """One client of redis-py and what it does."""
 
     def __init__(self, client: int, job: Job, directory: Directory, clock: Clock, connect: Connect) -> None:
         """Raises RunFailed when the servers cannot be reached."""
         self.client = client
-        self.log = Log(directory, clock, job.sources.get(client), job.timeout_ms / 1000)
+        self.log = Log(directory, clock, job.sources.get(client), job.timeout_ms / 1000, job.access.context())
         retries = job.route_options.get("retries")
         options: dict[str, Any] = {
             "socket_timeout": self.log.timeout_s,
@@ -270,6 +300,7 @@ class LibraryClient:
             "client_name": f"cq-c{client}",
             "protocol": 2,  # RESP2: maintenance notifications, which change timeouts, are off with it
         }
+        options |= _as_allowed(job.access)
         if retries is not None:
             backoff = ExponentialWithJitterBackoff(base=BACKOFF_BASE_S, cap=BACKOFF_CAP_S)
             options["retry"] = Retry(backoff, retries)

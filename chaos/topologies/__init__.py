@@ -6,11 +6,20 @@ from collections.abc import Mapping
 
 from chaos.topologies.base import ClusterSpec, Kind, Topology
 from chaos.topologies.cluster import CLUSTER
+from chaos.topologies.found import ENDPOINT_CLUSTER, ENDPOINT_REPLICATION
 from chaos.topologies.proxied import PROXIED
 from chaos.topologies.replication import REPLICATION
 from chaos.topologies.shards import SHARDS
 
-TOPOLOGIES: Mapping[str, Kind] = {"cluster": CLUSTER, "replication": REPLICATION, "shards": SHARDS, "proxied": PROXIED}
+FOUND: Mapping[str, Kind] = {"endpoint-cluster": ENDPOINT_CLUSTER, "endpoint-replication": ENDPOINT_REPLICATION}
+"""Those that are found at an endpoint, and cannot be formed."""
+TOPOLOGIES: Mapping[str, Kind] = {
+    "cluster": CLUSTER,
+    "replication": REPLICATION,
+    "shards": SHARDS,
+    "proxied": PROXIED,
+    **FOUND,
+}
 """By the name that scenarios use."""
 
 
