@@ -7,8 +7,9 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
-from chaos.deploy import local_kind, namespace, probe, servers, skew
+from chaos.deploy import envoy, local_kind, namespace, probe, servers, skew, twemproxy
 from chaos.errors import ServerError
 
 Row = tuple[str, bool | None, str]
@@ -32,6 +33,8 @@ def report(server: str | None = None) -> list[Row]:
         _slow("links with limited bandwidth", "bandwidth"),
         _clocks(),
         _docker(),
+        _program("Twemproxy", twemproxy.find),
+        _program("Envoy", envoy.find),
         _compiler(),
         _processors(),
         _stalls(),
@@ -94,6 +97,10 @@ def _optional(look: Callable[[], str]) -> tuple[bool | None, str]:
         return True, look()
     except Exception as error:  # noqa: BLE001 - whatever keeps it from answering is the answer
         return None, str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+
+
+def _program(name: str, find: Callable[[], Path]) -> Row:
+    return (name, *_optional(lambda: str(find())))
 
 
 def _compiler() -> Row:

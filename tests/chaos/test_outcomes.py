@@ -38,6 +38,16 @@ REPLIES = {  # text: (row, write, read)
     "EXECABORT Transaction discarded because of previous errors.": ("execabort", "fail", "fail"),
     "UNBLOCKED force unblock from blocking operation": ("unblocked", "fail", "fail"),
     "ERR max number of clients reached": ("max clients", "fail", "fail"),
+    "ERR Connection refused": ("proxy not connected", "fail", "fail"),
+    "ERR Connection timed out": ("proxy lost the server", "info", "fail"),
+    "ERR Connection reset by peer": ("proxy lost the server", "info", "fail"),
+    "upstream failure": ("proxy lost the server", "info", "fail"),
+    "upstream protocol error": ("proxy lost the server", "info", "fail"),
+    "no upstream host": ("proxy without host", "fail", "fail"),
+    "invalid request": ("proxy invalid", "fail", "fail"),
+    "finished with 1 error(s)": ("proxy in parts", "info", "fail"),
+    "ERR unknown": ("unlisted", "info", "fail"),
+    "ERR Invalid argument": ("unlisted", "info", "fail"),
     "ERR something that no table knows": ("unlisted", "info", "fail"),
 }
 
