@@ -18,6 +18,7 @@ from relay import relayed
 from chaos.clean import clean_up
 from chaos.deploy.docker.engine import UNIX, Engine, url
 from chaos.deploy.docker.far import container_name
+from chaos.deploy.docker.images import controller_image
 from chaos.judge import check_run
 from chaos.run import run_scenario
 from chaos.scenario import load_scenario
@@ -27,10 +28,18 @@ pytestmark = [pytest.mark.server, pytest.mark.docker]
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def images():
+    """The big one takes a while to build, which is not the time of any test."""
+    require_engine()
+    engine = Engine()
+    controller_image(engine)
+    engine.close()
+
+
 @pytest.fixture(autouse=True)
 def remote(monkeypatch):
     """The engine of this machine, by an address that does not say so."""
-    require_engine()
     if not url().startswith(UNIX):
         yield url()
         return
@@ -57,7 +66,7 @@ def begun(tmp_path):
     child.wait()
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=120.0):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "not in time"

@@ -59,12 +59,12 @@ class Sent:
         self._engine = engine
         self._run = run
         plan = read_plan(run / PLAN)
+        volume, path = make_volume(engine, run)  # first: while a run has something there, nobody removes the images
         chosen = server_image(engine, image, server)
         orders = Orders(str(run), owner(), chosen.name, [*chosen.command], chosen.note, helper_image(engine))
         controller = controller_image(engine)
         note = f"the controller and the clients run on the engine at {engine.url}, in a container of {controller}"
         say(Progress("start", 0, plan.scenario.duration_ms, note=note))
-        volume, path = make_volume(engine, run)
         self.id = create(
             engine,
             controller,
