@@ -3,6 +3,8 @@
 `graceful` stops the writes of the primary until the replica has them all, and then holds an election: nothing should
 be lost. `force` asks nobody but the electorate, `takeover` not even that: writes that were on their way are lost.
 The server's OK means only that it will try, so the promotion is read from the replica itself.
+
+Where Sentinels watch the servers it is they who are asked (`nemeses.sentinel_failover`).
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from nemeses import by_command
+from nemeses import by_command, sentinel_failover
 from nemeses.evidence import await_proof, began, info
 from nemeses.fault import Check, Strike
+from nemeses.sentinels import sentinels
 from nemeses.system import Commanded, InjectionFailed, System
 from nemeses.targets import Survey
 from nemeses.view import View
@@ -43,6 +46,8 @@ class FailoverFault:
         """
         if isinstance(strike.system, Commanded) and strike.system.commanded(self.kind):
             return by_command.fail_over(strike, strike.system)
+        if sentinels(strike.system):
+            return sentinel_failover.fail_over(strike)
         system, mode = strike.system, strike.planned.options["mode"]
         promotions = [self._candidate(strike, node, linked=mode == "graceful") for node in strike.nodes]
         since_ns = began(strike)
