@@ -88,6 +88,7 @@ def run_campaign(
     server: str | None = None,
     out: Path = Path("runs"),
     on_trial: Callable[[Trial], None] = lambda trial: None,
+    allow_faults_on: Sequence[str] = (),
 ) -> Campaign:
     """Run every seed, `jobs` at a time, each on a processor of its own; `on_trial` hears of them in their order.
 
@@ -98,15 +99,15 @@ def run_campaign(
     began = time.monotonic()
     trials = []
     with workers(jobs) as each:
-        for trial in each(partial(_try, scenario, server, out), seeds):
+        for trial in each(partial(_try, scenario, server, out, allow_faults_on), seeds):
             trials.append(trial)
             on_trial(trial)
     return Campaign(scenario.name, time.monotonic() - began, trials)
 
 
-def _try(scenario: Scenario, server: str | None, out: Path, seed: int) -> Trial:
+def _try(scenario: Scenario, server: str | None, out: Path, allow_faults_on: Sequence[str], seed: int) -> Trial:
     try:
-        done = run_scenario(scenario, seed=seed, server=server, out=out)
+        done = run_scenario(scenario, seed=seed, server=server, out=out, allow_faults_on=allow_faults_on)
     except BadInput:
         raise
     except CachequakeError as error:

@@ -26,6 +26,13 @@ OUT = click.option(
 SERVER = click.option("--server", metavar="PATH", help="The server program to test; see `cachequake doctor`.")
 DEPLOY = click.option("--deploy", metavar="KIND", help="Where nodes live; the scenario's own choice by default.")
 IMAGE = click.option("--image", metavar="IMAGE", help="The container image to test, with --deploy docker.")
+ALLOW = click.option(
+    "--allow-faults-on",
+    "allowed",
+    metavar="HOST",
+    multiple=True,
+    help="Faults may strike servers of this host, which somebody else runs; with --deploy endpoint.",
+)
 SEED = click.option("--seed", type=click.IntRange(min=0), help="Decides everything that is decided by chance.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON, and nothing else.")
 
@@ -83,6 +90,14 @@ def _overrides(settings: tuple[str, ...], **named: Any) -> dict[str, Any]:
 @DEPLOY
 @SERVER
 @IMAGE
+@click.option(
+    "--endpoint",
+    "urls",
+    metavar="URL",
+    multiple=True,
+    help="Test servers that run already: rediss://HOST:PORT. Short for --deploy endpoint and endpoint.urls.",
+)
+@ALLOW
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a key of the scenario.")
 @click.option("--seeds", metavar="1..1000", help="Run each of these seeds, and sum up what they found.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, help="How many of them at a time (virtual only).")
@@ -95,33 +110,53 @@ def run(
     deploy: str | None,
     server: str | None,
     image: str | None,
+    urls: tuple[str, ...],
+    allowed: tuple[str, ...],
     settings: tuple[str, ...],
     seeds: str | None,
     jobs: int,
     out: Path,
     as_json: bool,
 ) -> int:
-    """Run a built-in SCENARIO, or one from a YAML file, and judge its claims."""
+    """Run a built-in SCENARIO, or one from a YAML file, and judge its claims.
+
+    User and password of servers that somebody else runs come from CACHEQUAKE_USER and CACHEQUAKE_PASSWORD.
+    """
     from chaos.run import run_scenario
     from chaos.scenario import load_scenario
 
-    loaded = load_scenario(scenario, _overrides(settings, duration=duration, deploy=deploy))
+    if urls and deploy not in (None, "endpoint"):
+        raise BadInput(f"--endpoint names servers that run already, and --deploy {deploy} starts some: say one of them")
+    named = {"deploy": "endpoint", "endpoint.urls": list(urls)} if urls else {"deploy": deploy}
+    loaded = load_scenario(scenario, _overrides(settings, duration=duration, **named))
     if seeds is not None:
-        return _campaign(loaded, seeds, jobs, server, out, as_json)
+        return _campaign(loaded, seeds, jobs, server, out, as_json, allowed)
     with _progress(as_json) as listener:
-        done = run_scenario(loaded, seed=seed, server=server, image=image, out=out, on_progress=listener)
+        done = run_scenario(
+            loaded, seed=seed, server=server, image=image, out=out, on_progress=listener, allow_faults_on=allowed
+        )
     _show(done.run_dir, done.result, as_json)
     return done.result.exit_code
 
 
-def _campaign(scenario: Scenario, seeds: str, jobs: int, server: str | None, out: Path, as_json: bool) -> int:
+def _campaign(
+    scenario: Scenario,
+    seeds: str,
+    jobs: int,
+    server: str | None,
+    out: Path,
+    as_json: bool,
+    allowed: tuple[str, ...],
+) -> int:
     from chaos.campaign import Trial, parse_seeds, run_campaign
 
     def show(trial: Trial) -> None:
         found = ", ".join(f"{count} {kind}" for kind, count in trial.counts.items()) or "nothing"
         click.echo(f"seed {trial.seed}: {trial.error or found}", err=as_json)
 
-    done = run_campaign(scenario, parse_seeds(seeds), jobs=jobs, server=server, out=out, on_trial=show)
+    done = run_campaign(
+        scenario, parse_seeds(seeds), jobs=jobs, server=server, out=out, on_trial=show, allow_faults_on=allowed
+    )
     click.echo(done.to_json() if as_json else done.in_words())
     return done.exit_code
 
@@ -184,15 +219,25 @@ def demo(seed: int | None, deploy: str | None, server: str | None, image: str | 
 @click.argument("run_name", metavar="RUN")
 @SERVER
 @IMAGE
+@ALLOW
 @OUT
 @JSON
-def replay(run_name: str, server: str | None, image: str | None, out: Path, as_json: bool) -> int:
+def replay(
+    run_name: str, server: str | None, image: str | None, allowed: tuple[str, ...], out: Path, as_json: bool
+) -> int:
     """Run the plan of RUN again, with its faults as they were executed, and say which anomalies came back."""
     from chaos.replay import replay_run
     from chaos.store import find_run
 
     with _progress(as_json) as listener:
-        outcome = replay_run(find_run(run_name, out), server=server, image=image, out=out, on_progress=listener)
+        outcome = replay_run(
+            find_run(run_name, out),
+            server=server,
+            image=image,
+            out=out,
+            on_progress=listener,
+            allow_faults_on=allowed,
+        )
     if as_json:
         click.echo(outcome.to_json())
     else:
@@ -321,6 +366,21 @@ def list_scenarios() -> None:
     for name in builtin_names():
         table.add_row(name, read_summary(name))
     Console().print(table)
+
+
+@cli.command()
+@click.argument("names", metavar="PROFILE", nargs=-1)
+def profiles(names: tuple[str, ...]) -> None:
+    """Show what is known of managed offerings: routes, refused commands, faults, documented claims."""
+    from chaos.deploy.endpoint.profiles import described
+    from chaos.deploy.endpoint.profiles import profiles as known
+    from chaos.yaml_source import nearest
+
+    for name in names:
+        if name not in known():
+            raise BadInput(f"unknown profile {name!r}{nearest(name, list(known()))}")
+    for name in names or known():
+        click.echo("\n".join(described(name)))
 
 
 @cli.command()

@@ -27,6 +27,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--quake-deploy", metavar="NAME", help="deployment of every run, for example local")
     group.addoption("--quake-server", metavar="PATH", help="server program to test")
     group.addoption("--quake-image", metavar="IMAGE", help="container image to test, with deployment docker")
+    group.addoption(
+        "--quake-allow-faults-on",
+        metavar="HOST",
+        action="append",
+        default=[],
+        help="faults may strike servers of this host, which somebody else runs (deployment endpoint)",
+    )
     parser.addini("quake_runs", "directory of the runs, relative to the root directory", default="runs")
 
 
@@ -131,6 +138,7 @@ def _run(config: pytest.Config, scenario: Scenario, seed: int | None) -> RunResu
         server=config.getoption("--quake-server"),
         image=config.getoption("--quake-image"),
         out=_out(config),
+        allow_faults_on=config.getoption("--quake-allow-faults-on"),
     )
     return RunResult(done.run_dir, done.result)
 

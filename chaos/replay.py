@@ -7,6 +7,7 @@ the same clients and the same faults at the same times, and says which kinds of 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,7 @@ def replay_run(
     image: str | None = None,
     out: Path,
     on_progress: Listener | None = None,
+    allow_faults_on: Collection[str] = (),
 ) -> Replay:
     """Run the plan of `run_dir` again. Raises what `chaos.run.run_plan` raises."""
     first = read_result(run_dir) if (run_dir / "results.json").is_file() else check_run(run_dir)
@@ -84,7 +86,9 @@ def replay_run(
     before = _kinds(first)
     wanted = broken_kinds(plan.scenario.claims, first.findings) or set(before)
     repeated = as_executed(plan, read_executed(run_dir))
-    again = run_plan(repeated, server=server, image=image, out=out, on_progress=on_progress)
+    again = run_plan(
+        repeated, server=server, image=image, out=out, on_progress=on_progress, allow_faults_on=allow_faults_on
+    )
     undecided = any(finding.verdict is Verdict.UNKNOWN for finding in again.result.findings.values())
     return Replay(again.run_dir, again.result, before, _kinds(again.result), wanted, undecided)
 
