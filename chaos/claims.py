@@ -13,28 +13,34 @@ from typing import Any
 import msgspec
 
 from chaos.result import CLAIMS_BROKEN, CLAIMS_HOLD, CLAIMS_UNKNOWN, NO_CLAIMS, ClaimResult
-from chaos.units import duration, show_duration
+from chaos.units import duration, share, show_duration, show_share
 from chaos.yaml_source import nearest
 from checkers.finding import Finding, Verdict
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """`name: most`, `name: {max: 200ms}` or `name: {longest: 5s}`."""
+    """`name: most`, `name: {max: 200ms}`, `name: {longest: 5s}` or `name: {max: 30%}`."""
 
     name: str
     limit: str
-    """What is limited: `count`, `max` (milliseconds of one read) or `longest` (milliseconds of one window)."""
-    value: int
-    """The most that is acceptable: a number of anomalies, or milliseconds."""
+    """What is limited: `count`, `max` (milliseconds of one read), `longest` (milliseconds of one window) or `share`."""
+    value: int | float
+    """The most that is acceptable: a number of anomalies, milliseconds, or a share from 0 to 1."""
 
     def spelled(self) -> Any:
         """The value as a scenario file writes it."""
-        return self.value if self.limit == "count" else {self.limit: show_duration(self.value)}
+        if self.limit == "count":
+            return self.value
+        if self.limit == "share":
+            return {"max": show_share(self.value)}
+        return {self.limit: show_duration(self.value)}
 
     def __str__(self) -> str:
         """The claim as a scenario file writes it, on one line."""
         spelled = self.spelled()
-        return f"{self.name}: {spelled if self.limit == 'count' else f'{{{self.limit}: {spelled[self.limit]}}}'}"
+        if not isinstance(spelled, dict):
+            return f"{self.name}: {spelled}"
+        return f"{self.name}: {{{', '.join(f'{limit}: {value}' for limit, value in spelled.items())}}}"
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class _Subject:
     checker: str
     kinds: tuple[str, ...]
     limits: tuple[str, ...] = ("count",)
+    metric: str = ""
+    """What the checker calls the share that is limited."""
 
     def counts(self, kind: str) -> bool:
         """Whether anomalies of this kind count against the claim."""
@@ -82,9 +90,15 @@ SUBJECTS: Mapping[str, _Subject] = {
     "early_expiries": _Subject("expiry", ("early-expiry",)),
     "missing_values": _Subject("expiry", ("missing-value",)),
     "unavailable": _Subject("availability", (), ("longest",)),
+    "keys_moved": _Subject("balance", (), ("share",), "keys_moved"),
+    "hottest_node": _Subject("balance", (), ("share",), "hottest_share"),
     "anomalies": _Subject("*", ()),
 }
 """Every claim that can be made. `anomalies` counts the anomalies of all kinds."""
+
+
+_FORMS = {"count": "0", "share": "{max: 30%}"}
+"""How limits that are no durations are written, by example."""
 
 
 def parse_claim(name: str, value: Any) -> Claim:
@@ -98,9 +112,12 @@ def parse_claim(name: str, value: Any) -> Claim:
         return Claim(name, "count", value)
     if isinstance(value, dict) and len(value) == 1:
         limit, bound = next(iter(value.items()))
-        if limit != "count" and limit in subject.limits:
+        if limit == "max" and "share" in subject.limits:
+            return Claim(name, "share", share(bound))
+        if limit not in ("count", "share") and limit in subject.limits:
             return Claim(name, limit, duration(bound))
-    forms = [f"{name}: 0" if limit == "count" else f"{name}: {{{limit}: 5s}}" for limit in subject.limits]
+    forms = [_FORMS.get(limit, f"{{{limit}: 5s}}") for limit in subject.limits]
+    forms = [f"{name}: {form}" for form in forms]
     raise ValueError(f"{name}: {value!r} is not a claim; write {' or '.join(forms)}")
 
 
@@ -132,7 +149,7 @@ def _judge(claim: Claim, findings: Mapping[str, Finding]) -> ClaimResult:
             return ClaimResult(str(claim), None, shown, f"{finding.checker}: {finding.reason}")
         if undecided := finding.metrics.get("undecided"):  # of a finding that proved something, but not everything
             return ClaimResult(str(claim), None, shown, f"{finding.checker}: {undecided}")
-    checked = any(finding.metrics.get("checked") for finding in concerned)
+    checked = shown is not None and any(finding.metrics.get("checked") for finding in concerned)
     return ClaimResult(str(claim), True, shown, None if checked else "nothing to check")
 
 
@@ -151,6 +168,12 @@ def _longest(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
     return longest, _in_words(longest)
 
 
+def _share(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
+    """What was not measured, because nothing was resized, say, is not too much."""
+    measured = findings[0].metrics.get(subject.metric)
+    return (0.0, None) if measured is None else (float(measured), f"{measured:.1%}")
+
+
 def _in_words(milliseconds: float) -> str:
     return f"{milliseconds / 1000:.2f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
 
@@ -159,4 +182,5 @@ _MEASURES: Mapping[str, Callable[[_Subject, list[Finding]], tuple[float, Any]]] 
     "count": _count,
     "max": _max,
     "longest": _longest,
+    "share": _share,
 }

@@ -22,16 +22,16 @@ def asked(options: Mapping[str, Any]) -> tuple[int, int]:
 
 
 class ResizeFault:
-    """Lets `add` spare nodes join and `remove` of the target's nodes leave; heals by the reverse, unless `stay`.
+    """Lets `add` spare nodes join and `remove` of the target's nodes leave; heals by the reverse.
 
     Spare nodes join in the order of their numbers. Of the target's nodes (all, unless it names one) those that leave
-    are drawn. With `stay` the fault holds to the end of the run.
+    are drawn. A resize that outlasts the load stays: no client is at work any more that could be told of its end.
     """
 
     kind = "resize"
     requires = frozenset({"resize"})
     default_target = "all"
-    options: Mapping[str, Any] = {"add": 0, "remove": 0, "stay": False}
+    options: Mapping[str, Any] = {"add": 0, "remove": 0}
     checks: Mapping[str, Check] = {}
 
     def inject(self, strike: Strike) -> dict[str, Any]:
@@ -39,14 +39,15 @@ class ResizeFault:
         membership = _membership(strike)
         joining, leaving = _chosen(strike, membership)
         strike.nodes[:] = [*joining, *leaving]
+        strike.state["changed"] = joining, leaving
         began(strike)
         return _change(strike, membership, joining, leaving)
 
     def heal(self, strike: Strike) -> dict[str, Any]:
         """Who joined leaves, and who left joins again; clients that have ended already are told nothing."""
         joined, left = strike.state.get("changed", ((), ()))
-        if strike.planned.options["stay"] or not (joined or left):
-            return {"stayed": bool(joined or left)}
+        if not (joined or left):
+            return {}
         evidence = _change(strike, _membership(strike), left, joined)
         strike.state.pop("changed")
         return evidence
@@ -76,6 +77,7 @@ def _change(strike: Strike, membership: Membership, joining: Sequence[str], leav
     """Tell, and say who was a member before and after, when it was said and when each process of clients did it."""
     before, sent_ns = list(membership.nodes), strike.system.now_ns()
     wanted = {*before, *joining} - {*leaving}
-    strike.state["changed"] = joining, leaving
     heard_ns = membership.change([node for node in strike.system.nodes if node in wanted])
+    if heard_ns:
+        strike.note("told", {"from": ", ".join(before), "to": ", ".join(membership.nodes)})
     return {"since_ns": sent_ns, "from": before, "to": list(membership.nodes), "heard_ns": dict(heard_ns)}

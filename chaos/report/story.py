@@ -30,6 +30,7 @@ _INJECTED = {
     "failover": "a failover was asked for at {nodes}",
     "migrate": "slots of {nodes} began to move",
     "migrate-crash": "slots of {nodes} began to move, to be interrupted by a crash",
+    "resize": "{nodes} joined or left those among which the clients share the keys",
     "loss": "{nodes} began to lose packets",
     "isolate": "{nodes} was cut off",
 }
@@ -41,6 +42,7 @@ _HEALED = {
     "failover": "the failover was over",
     "migrate": "the slots had moved",
     "migrate-crash": "{nodes} was started again",
+    "resize": "the resize was over",
     "partition": "the links of {nodes} were healed",
 }
 """Sentences by kind of fault (`isolate` is a shape of partition); every other kind is told by its name."""
@@ -63,6 +65,7 @@ _STOPPING = frozenset({"kill", "terminate", "pause", "restart", "migrate-crash"}
 _STEPS = {
     "open": "{slots} opened for a move from {from} to {to}",
     "handover": "{slots} handed over from {from} to {to}",
+    "told": "the clients were told to share the keys among {to} instead of {from}",
     "promoted": "{to} was promoted in place of {from}",
     "crash": "{victim} was killed with {moved} of {of} keys moved",
 }
