@@ -27,8 +27,8 @@ class HotKey(Register):
     defaults: Mapping[str, Any] = {"keys": 200, "skew": 1.1, "viral": 0.3, "writes": 0.05, "wait": None}
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        super().__init__(options)
         chosen = {**self.defaults, **options}
+        super().__init__({**Register.defaults, **chosen})
         if chosen["keys"] < 1:
             raise ValueError("hotkey: keys must be above 0")
         self.keys = [*(f"h{rank}" for rank in range(chosen["keys"])), VIRAL]
