@@ -35,6 +35,8 @@ import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -275,17 +277,23 @@ class Functions:
                 code = thing.__code__
                 self.found[code.co_filename, code.co_qualname, code.co_firstlineno].append(thing)
 
-    def become(self, mutant: Mutant) -> bool:
-        """Put a mutant's code into the function it changes; False when that function is nowhere."""
-        path = ROOT / mutant.file
-        changed = compile(mutated(path.read_text(), mutant.mutation.number), str(path), "exec", dont_inherit=True)
-        done = False
-        for code in outermost(changed):
-            if code.co_qualname == mutant.mutation.function:
-                for function in self.found.get((str(path), code.co_qualname, code.co_firstlineno), ()):
-                    function.__code__ = code
-                    done = True
-        return done
+    def of(self, mutant: Mutant, code: CodeType) -> list[FunctionType]:
+        """Those that a mutant's code takes the place of."""
+        return self.found.get((str(ROOT / mutant.file), code.co_qualname, code.co_firstlineno), [])
+
+
+def compiled(mutants: list[Mutant]) -> dict[str, CodeType]:
+    """By key: the code of the function that a mutant changes, or of the whole module; all mutants of one module."""
+    path, wanted = ROOT / mutants[0].file, {mutant.mutation: mutant.key for mutant in mutants}
+    codes = {}
+    for mutation, tree in mutated(path.read_text()):
+        if mutation in wanted:
+            code = compile(tree, str(path), "exec", dont_inherit=True)
+            for inner in outermost(code) if mutation.function else ():
+                if inner.co_qualname == mutation.function and inner.co_firstlineno <= mutation.line:
+                    code = inner
+            codes[wanted[mutation]] = code
+    return codes
 
 
 class MutantLoader(importlib.machinery.SourceFileLoader):
@@ -295,8 +303,7 @@ class MutantLoader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         """Compile the changed module."""
-        path = ROOT / self.mutant.file
-        return compile(mutated(path.read_text(), self.mutant.mutation.number), str(path), "exec", dont_inherit=True)
+        return compiled([self.mutant])[self.mutant.key]
 
 
 class MutantFinder(importlib.abc.MetaPathFinder):
@@ -420,25 +427,37 @@ def try_functions(left: list[Mutant], reach: Reaches, patience_s: float, pool: P
 
     def work(items: list[pytest.Item]) -> list[Mutant]:
         by_name = {item.nodeid: item for item in items}
-        functions = Functions()
+        functions, lost = Functions(), []
         gc.freeze()
-        lost = []
-        for mutant in left:
-            tests = [test for test in reach.of(mutant, patience_s) if test in by_name]
-            if (str(ROOT / mutant.file), mutant.mutation.function) not in {key[:2] for key in functions.found}:
-                lost.append(mutant)
-                continue
-
-            def attempt(tell: Callable[[str], None], mutant: Mutant = mutant, tests: list[str] = tests) -> None:
-                if not functions.become(mutant):
-                    raise LookupError(mutant)
-                judge([by_name[test] for test in tests], reach.seconds, tell)
-
-            pool.start(mutant, reach.state(tests), attempt)
+        for _, group in groupby(left, key=lambda mutant: mutant.file):
+            mutants = list(group)
+            codes = compiled(mutants)
+            for mutant in mutants:
+                code = codes[mutant.key]
+                changing = functions.of(mutant, code)
+                if changing:
+                    tests = reach.of(mutant, patience_s)
+                    attempt = partial(try_function, changing, code, [by_name[test] for test in tests], reach.seconds)
+                    pool.start(mutant, reach.state(tests), attempt)
+                else:
+                    lost.append(mutant)
         pool.finish()
         return lost
 
     return forked(lambda: with_tests(work)) if left else []
+
+
+def try_function(
+    functions: list[FunctionType],
+    code: CodeType,
+    tests: list[pytest.Item],
+    seconds: dict[str, float],
+    tell: Callable[[str], None],
+) -> None:
+    """Put a mutant's code into the functions that it changes, and judge it."""
+    for function in functions:
+        function.__code__ = code
+    judge(tests, seconds, tell)
 
 
 def try_modules(left: list[Mutant], reach: Reaches, patience_s: float, pool: Pool) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from checkers.context import OBSERVER_LAG_NS as LAG
 from checkers.context import Timeline
 from checkers.durability import check_durability
 from checkers.fates import FATES, KEPT, LOST, SUPERSEDED, UNKNOWN, register_fates
@@ -222,3 +223,89 @@ def test_a_write_sent_twice_may_be_applied_again_after_it_was_read() -> None:
     assert fate_of(2, run) == "lost"
     run.operations.details[0] = sent
     assert fate_of(2, run) == "superseded"
+
+
+SLOT = 42
+BASE = (view(0, "n1", "primary", 1), view(0, "n4", "replica", 1, "n1"))
+
+
+def supersedes(*events: Event, read: tuple[str, int] = ("n4", 10 * LAG), told: tuple[str, int] = ("n1", 5)) -> bool:
+    """Whether what a node lacked when it was read is lost though another (`told`) had acknowledged it."""
+    return Lineage(Timeline.of(from_events(list(events)))).supersedes(*read, *told, SLOT)
+
+
+def handover(time: int, source: str, target: str, first: int = SLOT, last: int = SLOT) -> Event:
+    value = {"fault": 0, "phase": "step", "step": "handover", "slots": [[first, last]], "from": source, "to": target}
+    return Event("info", "migrate", "nemesis", time=time, value=value)
+
+
+def test_a_claim_counts_up_to_the_observers_lag_before_it_was_recorded() -> None:
+    late = view(10 * LAG, "n4", "primary", 7)
+    assert supersedes(*BASE, late, read=("n4", 10 * LAG))
+    assert supersedes(*BASE, late, read=("n4", 9 * LAG))
+    assert not supersedes(*BASE, late, read=("n4", 9 * LAG - 1))
+    assert supersedes(*BASE, late, told=("n1", -LAG))
+    assert not supersedes(*BASE, late, told=("n1", -LAG - 1))
+    assert not supersedes(*BASE, late, told=("n9", 5))
+
+
+def test_nobody_who_claimed_as_great_an_epoch_may_be_known_at_the_time_of_the_read() -> None:
+    takeover = view(5 * LAG, "n4", "primary", 7)
+    for epoch, lost in ((6, True), (7, False), (8, False), (None, False)):
+        assert supersedes(*BASE, takeover, view(6 * LAG, "n5", "primary", epoch)) is lost
+    elsewhere = view(6 * LAG, "n5", "primary", 8)
+    elsewhere.value["slots"] = [[SLOT + 1, 100]]
+    assert supersedes(*BASE, takeover, elsewhere)
+
+
+def test_later_claims_must_descend_from_the_node_that_answered() -> None:
+    takeover = view(5 * LAG, "n4", "primary", 7)
+    replica, heir = view(4 * LAG, "n5", "replica", 7, "n4"), view(20 * LAG, "n5", "primary", 8)
+    assert supersedes(*BASE, takeover, replica, heir)
+    assert not supersedes(*BASE, takeover, heir)
+    assert not supersedes(*BASE, takeover, view(4 * LAG, "n5", "replica", 7, "n1"), heir)
+    # A replica of the heir is an heir as well; one whose epoch is no greater takes nothing over.
+    grandchild = [view(21 * LAG, "n6", "replica", 8, "n5"), view(30 * LAG, "n6", "primary", 9)]
+    assert supersedes(*BASE, takeover, replica, heir, *grandchild)
+    assert supersedes(*BASE, takeover, view(20 * LAG, "n5", "primary", 7))
+    again = view(30 * LAG, "n4", "primary", 9)
+    assert supersedes(*BASE, takeover, again)
+
+
+def test_slots_can_be_handed_to_an_heir() -> None:
+    takeover, heir = view(5 * LAG, "n4", "primary", 7), view(20 * LAG, "n5", "primary", 8)
+    assert supersedes(*BASE, takeover, heir, handover(19 * LAG, "n4", "n5"))
+    assert supersedes(*BASE, takeover, heir, handover(19 * LAG, "n4", "n5", SLOT - 1, SLOT + 1))
+    for wrong in (
+        handover(19 * LAG, "n1", "n5"),
+        handover(19 * LAG, "n4", "n6"),
+        handover(10 * LAG, "n4", "n5"),  # not after the read
+        handover(19 * LAG, "n4", "n5", SLOT + 1, SLOT + 2),
+        handover(19 * LAG, "n4", "n5", SLOT - 2, SLOT - 1),
+    ):
+        assert not supersedes(*BASE, takeover, heir, wrong)
+
+
+def test_the_same_node_lost_it_only_if_it_ended_or_gave_the_slot_away_in_between() -> None:
+    def fault(time: int, kind: str = "kill", node: str = "n1") -> Event:
+        return Event("info", kind, "nemesis", time=time, value={"fault": 0, "phase": "inject", "nodes": [node]})
+
+    same: dict[str, Any] = {"read": ("n1", 10 * LAG), "told": ("n1", 5 * LAG)}
+    assert not supersedes(*BASE, **same)
+    for time, lost in ((5 * LAG, False), (5 * LAG + 1, True), (10 * LAG, True), (10 * LAG + 1, False)):
+        assert supersedes(*BASE, fault(time), **same) is lost
+    assert not supersedes(*BASE, fault(6 * LAG, "pause"), **same)
+    assert not supersedes(*BASE, fault(6 * LAG, "kill", "n4"), **same)
+    back = view(8 * LAG, "n1", "primary", 1)
+    for time, lost in ((5 * LAG, False), (5 * LAG + 1, True)):
+        assert supersedes(*BASE, view(time, "n1", "replica", 1, "n4"), back, **same) is lost
+    down = Event("info", "view", "observer", time=6 * LAG, value={"node": "n1", "state": "down"})
+    assert supersedes(*BASE, down, back, **same)
+
+
+def test_one_lineage_answers_different_questions_differently() -> None:
+    run = Timeline.of(from_events([*BASE, view(5 * LAG, "n4", "primary", 7)]))
+    lineage = Lineage(run)
+    answers = [lineage.supersedes("n4", read, "n1", 5, slot) for read in (2 * LAG, 6 * LAG, 2 * LAG) for slot in (1, 2)]
+    assert answers == [False, False, True, True, False, False]
+    assert [lineage.supersedes("n1", 6 * LAG, "n4", told, 1) for told in (5, 6 * LAG)] == [False, False]

@@ -68,9 +68,6 @@ def test_a_mutation_is_made_where_it_was_found() -> None:
         ("A.f", 5, "4"),
         ("A.f", 6, "return None"),
     ]
-    for mutation in mutations(code):
-        lines = ast.unparse(mutated(code, mutation.number)).splitlines()
-        changed = [
-            number for number, (new, old) in enumerate(zip(lines, code.splitlines(), strict=True), 1) if new != old
-        ]
-        assert changed == [mutation.line]
+    for mutation, tree in mutated(code):
+        pairs = zip(ast.unparse(tree).splitlines(), code.splitlines(), strict=True)
+        assert [number for number, (new, old) in enumerate(pairs, 1) if new != old] == [mutation.line]

@@ -86,17 +86,13 @@ def mutations(source: str) -> list[Mutation]:
     return [mutation for mutation, _, _ in _all(ast.parse(source))]
 
 
-def mutated(source: str, number: int) -> ast.Module:
-    """The module with one of its mutations made."""
+def mutated(source: str) -> Iterator[tuple[Mutation, ast.Module]]:
+    """The module with each of its mutations made in turn: always the same tree, so use it before the next."""
     tree = ast.parse(source)
-    for mutation, site, new in _all(tree):
-        if mutation.number == number:
-            if site.place is None:
-                setattr(site.parent, site.field, new)
-            else:
-                getattr(site.parent, site.field)[site.place] = new
-            return ast.fix_missing_locations(tree)
-    raise ValueError(f"the module has no mutation {number}")
+    for mutation, site, new in list(_all(tree)):
+        site.put(ast.fix_missing_locations(new))
+        yield mutation, tree
+        site.put(site.node)
 
 
 @dataclass(frozen=True)
@@ -118,6 +114,13 @@ class _Site:
     field: str
     place: int | None
     around: _Around
+
+    def put(self, node: ast.expr | ast.stmt) -> None:
+        """Let a node hang here."""
+        if self.place is None:
+            setattr(self.parent, self.field, node)
+        else:
+            getattr(self.parent, self.field)[self.place] = node
 
 
 def _all(tree: ast.Module) -> Iterator[tuple[Mutation, _Site, ast.expr | ast.stmt]]:
