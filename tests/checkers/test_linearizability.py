@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from itertools import product
 
+import numpy as np
 import pytest
 from exhaustive import Op, as_history, k_atomic
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from registers import anything, correct
 from checkers.finding import Verdict
 from checkers.history import OK, Event, History, HistoryError, from_events
 from checkers.linearizability import check_registers
+from checkers.zones import packed
 
 
 def merged(*histories: History) -> History:
@@ -208,3 +210,58 @@ def test_very_long_runs_of_very_many_keys_say_so() -> None:
         events.append(Event("ok", "write", number, 2 * number + 1, 2**61, f"k{number}", number))
     with pytest.raises(HistoryError, match="check the keys in parts"):
         check_registers(from_events(events))
+
+
+@given(st.lists(st.tuples(*[st.sampled_from((0, 1, 2, 5, 2**30, 2**31, 2**32, 2**61))] * 2), min_size=1, max_size=8))
+def test_pairs_packed_into_one_number_sort_as_pairs_do(pairs: list[tuple[int, int]]) -> None:
+    names = packed(*np.array(pairs, np.int64).T).tolist()
+    for one, name in zip(pairs, names, strict=True):
+        for other, its in zip(pairs, names, strict=True):
+            assert (name < its) == (one < other)
+
+
+def test_writes_and_reads_are_counted_once_and_a_value_nobody_wrote_too() -> None:
+    ops = [
+        Op("write", 1, 0, 1),
+        Op("write", 2, 0, 1, "fail"),
+        Op("write", 3, 0, 1, "info"),  # read
+        Op("write", 4, 0, 1, "info"),  # not read, so it is no operation that has to be placed
+        Op("read", 3, 5, 6),
+        Op("read", 2, 7, 8),
+        Op("read", 6, 9, 10),
+        Op("write", 6, 11, 12),
+    ]
+    metrics = check_registers(as_history(ops)).metrics
+    assert metrics["checked"] == 6
+    assert metrics["keys"] == 1
+    assert metrics["clashes"] == 2  # the values that no write explains
+
+
+def test_a_value_that_two_keys_have_is_no_value_written_twice() -> None:
+    events = []
+    for process, key in enumerate(("k0", "k1", None)):
+        for time, f in enumerate(("write", "read")):
+            events.append(Event("invoke", f, process, time=10 * time, key=key, value=1))
+            events.append(Event("ok", f, process, time=10 * time + 1, key=key, value=1))
+    finding = check_registers(from_events(events))
+    assert finding.verdict is Verdict.VALID
+    assert finding.metrics["keys"] == 3
+
+
+def test_the_earliest_contradiction_of_a_key_is_told() -> None:
+    first = [Op("write", 1, 0, 1), Op("write", 2, 2, 3), Op("read", 1, 4, 5)]
+    again = [op._replace(value=(op.value or 0) + 10, start=op.start + 20, end=op.end + 20) for op in first]
+    finding = check_registers(as_history([*again, *first]))
+    assert finding.metrics["clashes"] == 2
+    [anomaly] = finding.anomalies
+    assert sorted(anomaly.operations) == [6, 8, 10]
+
+
+def test_a_value_from_nowhere_is_told_before_any_other_contradiction() -> None:
+    stale = [Op("write", 1, 0, 1), Op("write", 2, 2, 3), Op("read", 1, 4, 5)]
+    [anomaly] = check_registers(as_history([*stale, Op("read", 9, 6, 7)])).anomalies
+    assert anomaly.operations == [6]
+    [anomaly] = check_registers(as_history([*stale, Op("read", 8, 6, 7), Op("write", 8, 9, 9)])).anomalies
+    assert anomaly.operations == [6, 8]
+    [anomaly] = check_registers(as_history([*stale, Op("write", 7, 0, 1, "fail"), Op("read", 7, 6, 7)])).anomalies
+    assert anomaly.operations == [8, 6]
