@@ -25,6 +25,7 @@ from checkers.sessions import check_sessions
 from checkers.slots import check_slots
 from checkers.staleness import check_staleness
 from checkers.transactions import check_transactions
+from checkers.visibility import check_visibility
 
 __all__ = ["CHECKERS", "Anomaly", "Checker", "Finding", "History", "Verdict", "check", "load", "merge"]
 
@@ -41,6 +42,7 @@ CHECKERS: dict[str, Checker] = {
     "queue": check_queue,
     "expiry": check_expiry,
     "balance": check_balance,
+    "visibility": check_visibility,
 }
 """Every checker by name, as findings and claims call it."""
 

@@ -19,7 +19,7 @@ from chaos.report.intervals import draw_intervals, process_name
 from chaos.report.markup import Html, join, tag
 from chaos.report.series import rows_by_index
 from chaos.report.story import describe, story
-from chaos.report.words import GLYPHS, VERDICTS, by_kind, counted, counts, judged, kind, measured, sentence, text
+from chaos.report.words import GLYPHS, VERDICTS, by_kind, counted, counts, judged, kind, lag, measured, sentence, text
 from chaos.result import ClaimResult, Result
 from checkers.finding import Anomaly, Finding
 from checkers.history import NEVER, TYPES, History, Operations
@@ -134,7 +134,9 @@ def _numbers(result: Result) -> Html:
     figures += [
         (f"{count:,}", kind(name).one if count == 1 else kind(name).many) for name, count in counts(result).items()
     ]
-    return tag("dl", *(tag("div", tag("dt", what), tag("dd", figure)) for figure, what in figures), class_="numbers")
+    numbers = tag("dl", *(tag("div", tag("dt", what), tag("dd", figure)) for figure, what in figures), class_="numbers")
+    behind = lag(result)
+    return join([numbers, tag("p", f"{behind}.")]) if behind else numbers
 
 
 def _story(result: Result, history: History, executed: Sequence[ExecutedFault]) -> Html:

@@ -198,3 +198,20 @@ def measured(value: Any) -> str:
 def seconds(time_ns: int | float) -> str:
     """A time since the run began: `4.213 s`."""
     return f"{time_ns / 1e9:.3f} s"
+
+
+def lag(result: Result) -> str | None:
+    """How far replicas lagged behind the writes that they were asked for, in one line; None when none was asked.
+
+    `6,320 reads of replicas after a write, 46 missed it (0.73%), up to 0.46 ms after it was acknowledged`.
+    """
+    finding = result.findings.get("visibility")
+    if finding is None or not finding.metrics.get("checked"):
+        return None
+    metrics = finding.metrics
+    words = f"{metrics['checked']:,} reads of replicas after a write, {metrics['missed']:,} missed it"
+    if not metrics["missed"]:
+        return words
+    return (
+        f"{words} ({metrics['missed_share']:.2%}), up to {metrics['window_ms']['max']:.2f} ms after it was acknowledged"
+    )

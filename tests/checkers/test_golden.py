@@ -21,6 +21,7 @@ KINDS = {
     "slots": {"split-ownership", "stranded-key", "uncovered-slot", "redirect-loop", "map-disagreement"},
     "availability": set(),
     "balance": set(),
+    "visibility": set(),
     "transactions": set(RULES_OUT),
     "locks": {"two-holders"},
     "queue": {"lost-element", "duplicate-element", "reordered-element", "phantom-element"},
