@@ -18,8 +18,6 @@ from chaos.errors import ServerError
 
 VARIABLE = "CACHEQUAKE_ENVOY"
 FILE = "envoy.json"
-HASHINGS = ("ring_hash", "maglev")
-"""Its load balancers that go by the key: a ring with many points a server, and Maglev's table."""
 RETRY_MS = 2_000
 """How long an ejected server stays out; the second time twice as long, and so on."""
 FAILURES = 1

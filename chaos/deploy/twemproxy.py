@@ -17,10 +17,9 @@ from chaos.errors import ServerError
 
 VARIABLE = "CACHEQUAKE_NUTCRACKER"
 FILE = "nutcracker.yml"
-HASHINGS = ("ketama", "modula", "random")
-"""Its distributions: consistent hashing, hash modulo the number of servers, any server."""
-HASH = "md5"
-"""As ketama has it. With its own default, fnv1a_64, names that differ in the last character alone are neighbours on the
+HASHES = {"ketama": "md5", "modula": "crc32a", "random": "md5"}
+"""Of the key, by distribution: those of libketama and of `chaos.sharding`, so that a key is on the same server with a
+proxy and without. With its own default, fnv1a_64, names that differ in the last character alone are neighbours on the
 ring: k0 to k9 all lie on one server."""
 RETRY_MS = 2_000
 """How long an ejected server stays out before it is tried again; its own default is 30 s, longer than most runs."""
@@ -58,7 +57,7 @@ def write(settings: Mapping[str, Any], own: tuple[str, int], servers: Mapping[st
     pool = {
         "listen": _address(own),
         "redis": True,
-        "hash": HASH,
+        "hash": HASHES[settings["hashing"]],
         "hash_tag": "{}",
         "distribution": settings["hashing"],
         "timeout": settings["timeout_ms"],

@@ -18,6 +18,7 @@ from typing import Any
 
 from chaos.member import Member, servers
 from chaos.roles import of_key
+from chaos.sharding import locator
 from chaos.topologies.alone import Alone
 from chaos.topologies.base import ClusterSpec, Kind
 from chaos.topologies.cluster import ClusterTopology
@@ -30,7 +31,10 @@ HASHINGS: Mapping[str, tuple[str, ...]] = {
     "twemproxy": ("ketama", "modula", "random"),
     "envoy": ("ring_hash", "maglev"),
 }
-"""The ways in which each proxy shares the keys; the first is what it does unless told otherwise."""
+"""The ways in which each proxy shares the keys; the first is what it does unless told otherwise. Twemproxy: consistent
+hashing, hash modulo the number of servers, any server. Envoy: a ring with many points a server, and Maglev's table."""
+WAYS = {"ketama": "ring", "modula": "modulo"}
+"""Which of them are ways of `chaos.sharding`, by the same hash and the names of the servers."""
 OPTIONS: Mapping[str, Any] = {
     "proxy": "twemproxy",
     "proxies": 1,
@@ -56,10 +60,17 @@ class ProxiedShards(Alone):
         super().__init__(servers(spec.primaries, spec.config), proxies)
         self.proxies = [member.name for member in proxies]
         self.groups = {"proxies": self.proxies}
+        self._hashing: str = proxies[0].config["hashing"]
 
     def target(self, text: str, route: str) -> str:
-        """See `Topology.target`: where a key is, only the proxy knows."""
-        return of_key(text, _unknown)
+        """See `Topology.target`: Twemproxy's ways are known, where a key is with Envoy only Envoy knows."""
+        return of_key(text, self._place)
+
+    def _place(self, role: str, key: str) -> str:
+        way = WAYS.get(self._hashing)
+        if way is None:
+            raise ValueError(f"where {key} is, only the proxy knows: name a server (n1), a proxy (p1) or 'a primary'")
+        return locator(way, self.servers)(key)
 
     def form(self, system: System) -> None:
         """Return when each proxy reaches all servers. Raises WaitTimeout."""
@@ -144,10 +155,6 @@ def _afresh(system: System, proxies: Sequence[str]) -> Iterator[None]:
 def _await(system: System, proxies: Sequence[str]) -> None:
     for name in proxies:
         system.wait(f"{name} reaches the servers", partial(_serves, system, name), READY_TIMEOUT_MS)
-
-
-def _unknown(role: str, key: str) -> str:
-    raise ValueError(f"where {key} is, only the proxy knows: name a server (n1), a proxy (p1) or 'a primary'")
 
 
 def _serves(system: System, proxy: str) -> bool:

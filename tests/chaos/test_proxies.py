@@ -36,7 +36,7 @@ def test_twemproxys_file_says_whom_it_shares_the_keys_among_and_how():
         "cachequake": {
             "listen": "127.0.77.5:6379",
             "redis": True,
-            "hash": "md5",
+            "hash": "crc32a",
             "hash_tag": "{}",
             "distribution": "modula",
             "timeout": 250,
@@ -99,7 +99,8 @@ def test_a_missing_program_is_said_with_how_to_get_it(module, hint, monkeypatch)
         ("", "workload: {multikey: {}}", "workload multikey needs MULTI"),
         ("", "workload: {register: {wait: {replicas: 1, timeout: 100ms}}}", "needs WAIT"),
         ("", "clients: {route: bare}", "route: bare does not lead to topology proxied; use one of proxy"),
-        ("", "nemesis: [{fault: kill, target: primary of k0}]", "only the proxy knows"),
+        (", proxy: envoy", "nemesis: [{fault: kill, target: primary of k0}]", "only the proxy knows"),
+        (", hashing: random", "nemesis: [{fault: kill, target: primary of k0}]", "only the proxy knows"),
         ("", "nemesis: [{fault: kill, target: p2}]", "no node 'p2'"),
         ("", "nemesis: [{fault: restart, target: p1}]", "restart cannot strike p1"),
         ("", "nemesis: [{fault: migrate}]", "topology proxied has not"),

@@ -8,6 +8,7 @@ from proxy_programs import require
 from chaos.deploy import envoy, twemproxy
 from chaos.run import run_scenario
 from chaos.scenario import validate
+from chaos.sharding import locator
 from chaos.store import HISTORY, read_executed
 from chaos.yaml_source import parse_yaml
 
@@ -55,8 +56,11 @@ def test_without_faults_twemproxy_shares_the_keys_and_keeps_every_promise(tmp_pa
     assert not kinds(done)
     assert not errors(done), "no connection was closed for its greeting"
     held = {e["value"]["node"]: e["value"]["keys"] for e in events(done) if e["f"] == "holds"}
-    assert set(held) == {"n1", "n2", "n3"}
+    place = locator("ring", ["n1", "n2", "n3"])
     assert all(held.values()), "each server has keys"
+    assert {key: node for node, keys in held.items() for key in keys} == {
+        key: place(key) for keys in held.values() for key in keys
+    }, "Twemproxy's ketama is that of route ring"
     assert {e["node"] for e in events(done) if e["type"] == "ok" and not e.get("final")} == {"p1", "p2"}
     assert (done.run_dir / "logs" / "p1.nutcracker.yml").exists()
 
