@@ -153,7 +153,7 @@ def _acknowledged(operations: Operations) -> Numbers:
 def _answerers(operations: Operations, start_ns: int, end_ns: int) -> Numbers:
     """By key: the node that answered for it between two times, or -1 where none did or several."""
     served = _served(operations)
-    inside = (operations.start[served] >= start_ns) & (operations.end[served] < end_ns) & (operations.key[served] >= 0)
+    inside = (operations.start[served] >= start_ns) & (operations.end[served] <= end_ns) & (operations.key[served] >= 0)
     details = operations.details.items()
     aside = [row for row, detail in details if detail.get("asking") or detail.get("via") == "replica"]
     rows = served[inside & ~np.isin(served, aside)]

@@ -6,6 +6,8 @@ import pytest
 from fake_cluster import LATENCY_NS, FakeCluster, Scene
 from redis.crc import key_slot
 
+from chaos.routes.bare import Bare
+from chaos.routes.placement import OneNode
 from chaos.routes.slotmap import Directory
 from chaos.workloads import WORKLOADS, Mixture
 from checkers.history import FAIL, OK
@@ -370,3 +372,32 @@ def test_a_cluster_that_is_down_makes_certain_failures():
     operations = scene.run(200).operations
     assert set(operations.type) == {FAIL}
     assert len(operations) < 25
+
+
+def without_a_map(client, seed, terms, learn, effects):
+    return Bare(client, seed, terms, OneNode("n1"), effects)
+
+
+def test_without_a_map_every_operation_begins_at_one_node_and_learns_nothing():
+    scene = Scene(writes_of_one_key(), make=without_a_map)
+    scene.run(50)
+    done = events(scene, "ok")
+    assert len(done) > 5
+    assert all(event.hops == ["n1", owner_of_k0(scene.cluster)] for event in done)
+
+
+def test_without_a_map_a_key_that_is_here_takes_one_hop():
+    scene = Scene(writes_of_one_key(), make=without_a_map)
+    scene.cluster.owners[SLOT] = "n1"
+    scene.run(20)
+    assert all(event.hops is None and event.node == "n1" for event in events(scene, "ok"))
+
+
+def test_without_a_map_an_ask_is_followed_with_asking():
+    scene = Scene(writes_of_one_key(), make=without_a_map)
+    owner = owner_of_k0(scene.cluster)
+    scene.cluster.open_slot(SLOT, "n3")
+    scene.run(20)
+    done = events(scene, "ok")
+    assert done
+    assert all(event.hops == ["n1", owner, "n3"] and event.asking for event in done)
