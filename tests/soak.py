@@ -102,7 +102,7 @@ def kills(arguments: argparse.Namespace) -> None:
         )
         while not (out / "latest").exists():
             time.sleep(0.01)
-        moment = random.uniform(0.0, 12.0)
+        moment = random.uniform(0.0, arguments.within)
         time.sleep(moment)  # the moment is the experiment, it waits for nothing
         run_dir = (out / "latest").resolve()
         child.kill()  # first the command, which would clean up
@@ -145,6 +145,7 @@ def main() -> None:
     each = commands.add_parser("kills")
     each.add_argument("--count", type=int, default=10)
     each.add_argument("--scenario", default="everything")
+    each.add_argument("--within", type=float, default=12.0, help="seconds; a busy machine takes longer to begin")
     each.set_defaults(do=kills)
     arguments = parser.parse_args()
     arguments.do(arguments)

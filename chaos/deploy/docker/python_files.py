@@ -1,7 +1,8 @@
 """The files that a controller needs on a machine where nothing is installed, at the paths where they are here.
 
 They are the interpreter, its standard library, this project, and, of the packages that are installed, those that the
-controller and the clients import. Shared libraries are not among them; see `images`.
+controller and the clients import. Shared libraries are not among them; see `images`. A process that has imported more
+than these finds more to be needed.
 """
 
 from __future__ import annotations
