@@ -41,6 +41,7 @@ bench: $(VENV)/test-installed
 	$(BIN)/python benchmarks/check.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/transactions.py
+	$(BIN)/python benchmarks/proxy.py
 
 soak: $(VENV)/test-installed
 	$(BIN)/python tests/soak.py runs primary-partition kill-without-persistence replica-reads migration-crash

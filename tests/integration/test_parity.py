@@ -224,7 +224,8 @@ SCENARIOS = {
 
 
 def test_every_scenario_is_here():
-    assert set(SCENARIOS) == set(builtin_names())
+    on_one_only = {name for name in builtin_names() if load_scenario(name).cluster.topology == "proxied"}
+    assert set(SCENARIOS) | on_one_only == set(builtin_names()), "docker runs no proxies"
 
 
 @pytest.fixture(scope="module")
