@@ -16,9 +16,10 @@ import argparse
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ class _Input:
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
-            self._socket.shutdown(2)
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._stream.close()
 
 
@@ -133,7 +134,7 @@ def _cached(plan: Plan) -> dict[str, bytes]:
     return {f"{library.parent.name}/{library.name}": library.read_bytes()}
 
 
-def _when_told(end: Any) -> None:
+def _when_told(end: Callable[[], None]) -> None:
     """Call `end` on SIGTERM, on SIGINT, and when our input closes."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: end())

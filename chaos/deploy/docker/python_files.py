@@ -86,4 +86,5 @@ def _below(place: Path) -> Iterator[Path]:
         return
     for folder, folders, names in os.walk(place):
         folders[:] = [name for name in folders if name not in LEFT_OUT]
-        yield from (Path(folder, name) for name in names if os.path.splitext(name)[1] in SUFFIXES)
+        found = (Path(folder, name) for name in names if os.path.splitext(name)[1] in SUFFIXES)
+        yield from (path for path in found if path.is_file())  # and no link to what is not installed
