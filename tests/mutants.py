@@ -164,6 +164,8 @@ def with_tests(work: Callable[[list[pytest.Item]], Any], selected: list[str] | N
     plugin = OnCollected(work)
     switches = ["-q", "--capture=no", "--tb=no", "-p", "no:cacheprovider", "-W", REWRITTEN]
     pytest.main([*switches, *(selected or [TESTS])], plugins=[plugin])
+    if plugin.answer is None:
+        raise RuntimeError("pytest could not collect the tests; what it printed says why")
     return plugin.answer
 
 
@@ -248,10 +250,10 @@ def measured(items: list[pytest.Item], states: dict[str, str]) -> dict[str, Reac
     meter.stop()
     data = meter.get_data()
     for path in data.measured_files():
+        file = str(Path(path).relative_to(ROOT))
         for line, tests in data.contexts_by_lineno(path).items():
             for test in set(tests) - {""}:
-                lines = reaches[test.partition("::")[0]].tests.setdefault(str(Path(path).relative_to(ROOT)), {})
-                lines.setdefault(line, set()).add(test)
+                reaches[test.partition("::")[0]].tests.setdefault(file, {}).setdefault(line, set()).add(test)
     return reaches
 
 
@@ -360,14 +362,9 @@ class Trial:
             said = stream.read().splitlines()
         last = said[-1] if said else "import"
         outcome = last if last in ("killed", "survived") else "timeout"
-        by: str | None = next((line for line in reversed(said) if line not in ("killed", "survived")), "import")
-        return record(
-            self.mutant,
-            outcome,
-            len(self.tests),
-            by if outcome != "survived" else None,
-            round(time.monotonic() - self.began, 2),
-        )
+        by = next((line for line in reversed(said) if line not in ("killed", "survived")), "import")
+        seconds = round(time.monotonic() - self.began, 2)
+        return record(self.mutant, outcome, self.state, by if outcome != "survived" else None, seconds)
 
 
 def void(_: object) -> None:
@@ -386,6 +383,7 @@ def record(mutant: Mutant, outcome: str, state: str, by: str | None = None, seco
         "after": change.after,
         "outcome": outcome,
         "by": by,
+        "state": state,
         "seconds": seconds,
     }
 

@@ -252,7 +252,9 @@ def _changes(node: ast.expr | ast.stmt, parent: ast.AST, field: str) -> Iterator
             yield ast.Name(NAMES[name], ast.Load())
         case ast.Attribute(attr=name) if name in NAMES:
             yield ast.Attribute(node.value, NAMES[name], node.ctx)
-        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
+        case ast.Return(value=ast.Constant(value=None | False | True)):
+            pass  # false and nothing are the same to who asks; the constant itself is turned
+        case ast.Return(value=ast.expr()):
             yield ast.Return(ast.Constant(None))
         case ast.AugAssign() if type(node.op) in ARITHMETIC:
             yield ast.AugAssign(node.target, ARITHMETIC[type(node.op)](), node.value)
