@@ -309,3 +309,44 @@ def test_one_lineage_answers_different_questions_differently() -> None:
     answers = [lineage.supersedes("n4", read, "n1", 5, slot) for read in (2 * LAG, 6 * LAG, 2 * LAG) for slot in (1, 2)]
     assert answers == [False, False, True, True, False, False]
     assert [lineage.supersedes("n1", 6 * LAG, "n4", told, 1) for told in (5, 6 * LAG)] == [False, False]
+
+
+def test_a_read_at_the_very_beginning_shows_a_write_too() -> None:
+    reading = Op("read", "k3", 1, 0, 9, "ok", "n1")
+    metrics = check_durability(history([reading, Op("write", "k3", 1, 1, 2, "info", "n1")])).metrics
+    assert (metrics["indeterminate_applied"], metrics["indeterminate_not_seen"]) == (1, 0)
+    assert check_durability(history([reading, Op("write", "k3", 1, 1, 2, "fail", "n1")])).counts == {
+        "failed-write-visible": 1
+    }
+
+
+def test_a_loss_that_a_later_lost_write_had_replaced_is_told_apart() -> None:
+    gone = [WRITE._replace(value=2 + place, start=10 + 3 * place, end=12 + 3 * place) for place in range(3)]
+    final = Op("read", "k3", 1, 30, 31, "ok", "n1", True)
+    finding = check_durability(history([OLD, *gone, final]))
+    assert finding.counts == {"lost-write": 3}
+    assert finding.metrics["lost_already_replaced"] == 2
+    assert [anomaly.operations[0] for anomaly in finding.anomalies] == [2, 4, 6]
+    touching = [gone[0]._replace(end=13), gone[1]]
+    assert check_durability(history([OLD, *touching, final])).metrics["lost_already_replaced"] == 0
+    elsewhere = [gone[0]._replace(key="k6"), gone[2], Op("read", "k6", None, 30, 31, "ok", "n1", True)]
+    assert check_durability(history([OLD, *elsewhere, final])).metrics["lost_already_replaced"] == 0
+
+
+def test_what_could_not_be_followed_is_named() -> None:
+    finding = check_durability(history([OLD, WRITE._replace(key="k6")]))
+    assert finding.metrics["unknown"] == 2
+    assert str(finding.reason).startswith("2 acknowledged writes could not be followed")
+    assert "(k3, k6)" in str(finding.reason)
+
+
+@pytest.mark.parametrize("kind", ["ok", "fail", "info"])
+def test_each_outcome_of_a_write_has_its_own_count(kind: str) -> None:
+    write = OLD._replace(type=kind)
+    shown = [write, Op("read", "k3", 1, 30, 31, "ok", "n1", True)]
+    hidden = [write, Op("read", "k3", None, 30, 31, "ok", "n1", True)]
+    seen, unseen = (check_durability(history(ops)) for ops in (shown, hidden))
+    assert seen.metrics["kept"] == unseen.metrics["lost"] == (kind == "ok")
+    assert seen.metrics["indeterminate_applied"] == unseen.metrics["indeterminate_not_seen"] == (kind == "info")
+    assert seen.counts == ({"failed-write-visible": 1} if kind == "fail" else {})
+    assert unseen.counts == ({"lost-write": 1} if kind == "ok" else {})
