@@ -18,7 +18,7 @@ import gc
 import gzip
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
@@ -28,6 +28,8 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from checkers.flat import Flat
 
 FORMAT = "cachequake-history"
 VERSION = 1
@@ -146,6 +148,8 @@ class History:
     context: list[Event]
     """Events of the nemesis and of the observer, in time order; they are context, not operations."""
     warnings: list[str] = field(default_factory=list)
+    flat: Flat = field(default_factory=Flat)
+    """Values of transactions that returned, as columns, as far as that was possible while reading."""
 
     @cached_property
     def groups(self) -> dict[str, NDArray[np.int64]]:
@@ -302,6 +306,7 @@ class _Table:
         """`via` by number of the invocation."""
         self.details: dict[int, dict[str, Any]] = {}
         """By number of the completion."""
+        self.flat = Flat()
         self.context: list[Event] = []
         self.seen = 0
 
@@ -365,6 +370,18 @@ class _Table:
                 found = ((name, getattr(event, name)) for name in _DETAILS)
                 self.details[place] = {name: value for name, value in found if value is not None and value is not False}
         self.completed += [event.value for event in events]
+        self._flatten(events)
+
+    def _flatten(self, events: list[Event]) -> None:
+        """Take transactions apart while they are at hand; the place of each completion among them, -1 for others."""
+        returned = np.array([event.f == "txn" and event.type == "ok" for event in events], np.bool_)
+        place = np.full(len(events), -1, np.int64)
+        if returned.any():
+            done, before = list(compress(events, returned.tolist())), len(self.flat.values)
+            with suppress(TypeError, KeyError):  # that a value is no transaction is for who checks them to say
+                self.flat.add([event.value for event in done])
+            place[np.flatnonzero(returned)[: len(self.flat.values) - before]] = np.arange(before, len(self.flat.values))
+        self._extend("flat", place)
 
     def history(self, header: dict[str, Any], warnings: list[str]) -> History:
         """Join each invocation with its completion."""
@@ -377,6 +394,7 @@ class _Table:
         first, last = number[invoked], np.where(answered, number[done], 0)
         if not len(self.completed):
             column |= {name: np.zeros(1, np.int32) for name in ("type", "node", "completed_final")}
+            column["flat"] = np.full(1, -1, np.int64)
         kind = np.where(answered, column["type"][last], INFO)
         value = _objects(self.invoked)[first]
         value[kind == OK] = _objects(self.completed)[last[kind == OK]]
@@ -397,7 +415,8 @@ class _Table:
             details=self._details(first, np.where(answered, last, -1)),
         )
         context = sorted(self.context, key=lambda event: event.time or 0)
-        return History(header, operations, context, warnings)
+        self.flat.of_row = np.where(kind == OK, column["flat"][last], -1)
+        return History(header, operations, context, warnings, self.flat)
 
     def _pairs(self, column: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Places of the invocations in order of time, and of their completions (-1 where there is none)."""

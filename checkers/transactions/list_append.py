@@ -14,13 +14,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from checkers.transactions.graph import RW, WR, WW, Dependencies
 from checkers.transactions.micro import APPEND, READ, Flags, Ints, Transactions, Writes, never
+
+AT_ONCE = 1 << 18
+"""Elements that are compared at a time."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What reads returned, as the history has it."""
+
+    transactions: Transactions
+    read: Ints
+
+    def __getitem__(self, number: int) -> Any:
+        """What one read returned."""
+        return self.transactions.argument(int(self.read[number]))
 
 
 @dataclass(frozen=True)
@@ -33,7 +48,7 @@ class Lists:
     """Micro-operation of each read of a list."""
     key: Ints
     """Number of the key, by read."""
-    seen: list[Any]
+    seen: Sight
     """What each read returned: a list, or null, which is an empty one."""
     length: Ints
     longest: Ints
@@ -76,20 +91,23 @@ def read_lists(transactions: Transactions, writes: Writes) -> Lists:
     # A key that nobody appended to is a list as well where a read returned one.
     lists = is_list[transactions.key] | (transactions.length >= 0)
     read = np.flatnonzero((transactions.kind == READ) & lists)
-    key, seen = transactions.key[read], transactions.values(read)
+    key, seen = transactions.key[read], Sight(transactions, read)
     length = np.maximum(transactions.length[read], 0)
     longest = never(count)
     most = np.zeros(count, np.int64)
     np.maximum.at(most, key, length)
     full = np.flatnonzero(length == most[key])[::-1]
     longest[key[full]] = full  # of equally long ones, the first: it is assigned last
-    shown = [seen[number] if most[k] else [] for k, number in enumerate(longest.tolist())]
     first = np.concatenate(([0], np.cumsum(most)))
-    # Whole slices are compared in C, which costs half of what turning all elements into numbers would.
-    agreeing = [not n or value == shown[k][:n] for value, k, n in zip(seen, key.tolist(), length.tolist(), strict=True)]
-    deviant = np.flatnonzero(~np.array(agreeing, np.bool_))
-    position_key = np.repeat(np.arange(count), np.diff(first))
-    elements = writes.values.encode(list(chain.from_iterable(shown)))
+    position_key = np.repeat(np.arange(count), most)
+    begin = transactions.shown[read]
+    begin_of = np.zeros(count, np.int64)
+    begin_of[key[full]] = begin[full]
+    elements = transactions.elements[_runs(begin_of, most)]
+    deviant = _deviant(transactions.elements, elements, begin, first[key], length)
+    # Equal values that no dictionary can hold, tables say, need not have equal codes.
+    differs = [seen[read] != seen[longest[key[read]]][: length[read]] for read in deviant.tolist()]
+    deviant = deviant[np.array(differs, np.bool_)]
     writer = writes.find(position_key, elements)
     deviants = [writes.values.encode(seen[read]) for read in deviant.tolist()]
     repeated = _repeated(position_key, elements, writer)
@@ -115,6 +133,24 @@ def read_lists(transactions: Transactions, writes: Writes) -> Lists:
         repeated=np.unique(np.concatenate((longest[repeated], np.array(again, np.int64)))),
         ordered=ordered,
     )
+
+
+def _runs(begin: Ints, size: Ints) -> Ints:
+    """The numbers from each begin on, so many each."""
+    numbers: Ints = np.arange(int(size.sum())) + np.repeat(begin - (np.cumsum(size) - size), size)
+    return numbers
+
+
+def _deviant(shown: Ints, order: Ints, begin: Ints, first: Ints, length: Ints) -> Ints:
+    """The reads whose elements in `shown` are not those of `order`; so many at a time as memory near by can hold."""
+    deviant = [never(0)]
+    until = np.cumsum(length)
+    bounds = np.searchsorted(until, np.arange(0, int(length.sum()) + AT_ONCE, AT_ONCE), side="left")
+    for low, high in pairwise(np.unique(np.append(bounds, len(length))).tolist()):
+        size = length[low:high]
+        wrong = shown[_runs(begin[low:high], size)] != order[_runs(first[low:high], size)]
+        deviant.append(low + np.unique(np.searchsorted(np.cumsum(size), np.flatnonzero(wrong), side="right")))
+    return np.concatenate(deviant)
 
 
 def _repeated(key: Ints, element: Ints, writer: Ints) -> Ints:

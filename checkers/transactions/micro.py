@@ -1,40 +1,27 @@
 """Transactions as columns: one row per micro-operation, in the order transaction, key, position.
 
-A transaction is an operation `txn` whose value is a list of micro-operations: `["append", k, v]`, `["w", k, v]` and
-`["r", k, value read]`. Flattening a list of lists of lists is the one thing that NumPy cannot do; everything after it
-works on columns.
-
 What an indeterminate or failed transaction read is not known, so its reads are left out here. So is everything that
 touches a key on which nothing can be inferred (see `Transactions.undecided`).
 """
 
 from __future__ import annotations
 
-from array import array
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, compress, count
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from checkers.flat import APPEND, KINDS, NULL, PLAIN, READ, WRITE, Ints, Values
 from checkers.history import FAIL, OK, History, HistoryError, Operations
 
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+__all__ = ["APPEND", "NULL", "PLAIN", "READ", "WRITE", "Flags", "Ints", "Transactions", "Writes", "flatten"]
 
-APPEND, WRITE, READ = 0, 1, 2
-NULL, PLAIN = -1, -2
-"""Instead of a length: an argument that is null, or one that is no list."""
-_KINDS = {"append": APPEND, "w": WRITE, "r": READ}
+Flags = NDArray[np.bool_]
 
 _ELSEWHERE = ("replica", "cache")
 """Ways (`via`) to read that do not ask the owner of a key; nobody promised anything about those reads."""
-_BLOCK = 256
-"""Transactions flattened at a time."""
 _LARGEST = 2**62
 
 
@@ -62,10 +49,13 @@ class Transactions:
     length: Ints
     """How long the list is that it read, or `NULL` or `PLAIN`; `PLAIN` for whatever is appended."""
     code: Ints
-    """The code of what it wrote (see `Values`); 0 for a read."""
+    """The code of what it wrote (see `Values`), or of what it read if that is neither a list nor null."""
     place: Ints
-    """Where its argument stands in `arguments`."""
-    arguments: list[Any]
+    """Where it stands in its transaction."""
+    shown: Ints
+    """By read of a list: where its elements begin in `elements`."""
+    elements: Ints
+    """Codes of the elements of all lists that were read."""
 
     def __len__(self) -> int:
         """Number of transactions."""
@@ -105,11 +95,11 @@ class Transactions:
 
     def argument(self, micro: int) -> Any:
         """What a micro-operation wrote or read."""
-        return self.arguments[self.place[micro]]
+        return self.operations.value[self.row[self.txn[micro]]][self.place[micro]][2]
 
     def values(self, micros: Ints) -> list[Any]:
         """What micro-operations wrote or read."""
-        return list(map(self.arguments.__getitem__, self.place[micros].tolist()))
+        return [self.argument(micro) for micro in micros.tolist()]
 
     def of(self, txn: int) -> range:
         """The micro-operations of one transaction."""
@@ -131,6 +121,7 @@ class Transactions:
             length=self.length[kept],
             code=self.code[kept],
             place=self.place[kept],
+            shown=self.shown[kept],
         )
 
 
@@ -143,75 +134,59 @@ def flatten(history: History, *, null_reads_unknown: bool = False) -> tuple[Tran
     operations = history.operations
     row = _taking_part(operations)
     values = operations.value if len(row) == len(operations) else [operations.value[n] for n in row.tolist()]
-    numbers: defaultdict[Any, int] = defaultdict(count().__next__)
-    codes = Values()
-    arguments: list[Any] = []
+    place = history.flat.places(values, row)
+    late = np.flatnonzero(place < 0)
     try:
-        blocks = [
-            _block(values[first : first + _BLOCK], numbers, codes, arguments) for first in range(0, len(values), _BLOCK)
-        ]
+        micros, size = history.flat.with_more([values[txn] for txn in late.tolist()])
     except (TypeError, KeyError) as error:
         raise _malformed(operations, row) from error
-    blocks.append(_block([], numbers, codes, arguments))
-    sizes, kind, key, length, code = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    place[late] = size + np.arange(len(late))
+    sizes = micros.sizes[place]
     txn = np.repeat(np.arange(len(row)), sizes)
+    position = np.arange(len(txn)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    number = np.repeat((np.cumsum(micros.sizes) - micros.sizes)[place], sizes) + position
+    kind, length = micros.kind[number], micros.length[number]
+    key, keys = _numbered(micros.key[number], list(history.flat.numbers))
+    sized = np.where((micros.kind == READ) & (micros.length >= 0), micros.length, 0)
+    shown = (np.cumsum(sized) - sized)[number]
     known = (kind != READ) | (operations.type[row] == OK)[txn]
     if null_reads_unknown:
         known &= (kind != READ) | (length != NULL)
-    place = np.flatnonzero(known)
-    place = place[np.argsort(txn[place] * max(1, len(numbers)) + key[place], kind="stable")]
+    kept = np.flatnonzero(known)
+    kept = kept[np.argsort(txn[kept] * max(1, len(keys)) + key[kept], kind="stable")]
     transactions = Transactions(
         operations=operations,
         row=row,
         ok=operations.type[row] == OK,
         failed=operations.type[row] == FAIL,
-        keys=list(numbers),
+        keys=keys,
         undecided={},
-        txn=txn[place],
-        key=key[place],
-        kind=kind[place],
-        length=length[place],
-        code=code[place],
-        place=place,
-        arguments=arguments,
+        txn=txn[kept],
+        key=key[kept],
+        kind=kind[kept],
+        length=length[kept],
+        code=micros.code[number[kept]],
+        place=position[kept],
+        shown=shown[kept],
+        elements=micros.elements,
     )
     transactions = transactions.without(_unfit(transactions))
-    writes = Writes(transactions, codes)
+    writes = Writes(transactions, history.flat.codes)
     repeated = writes.repeated()
     if repeated:
         transactions = transactions.without(repeated)
-        writes = Writes(transactions, codes)
+        writes = Writes(transactions, history.flat.codes)
     return transactions, writes
 
 
-def _block(
-    values: list[Any], numbers: defaultdict[Any, int], codes: Values, arguments: list[Any]
-) -> tuple[Ints, NDArray[np.uint8], Ints, Ints, Ints]:
-    """Of a few transactions, how long each is, and kinds, keys, lengths and codes of their micro-operations.
-
-    Their arguments are added to `arguments`.
-
-    Few, so that what one pass fetched from memory, where it lies strewn about, is still at hand for the next.
-    """
-    sizes = np.fromiter(map(len, values), np.int64, len(values))
-    flat = list(chain.from_iterable(chain.from_iterable(values)))
-    size = len(flat) // 3
-    if len(flat) != 3 * sizes.sum():
-        raise TypeError("some micro-operation has not three parts")
-    kind = np.fromiter(map(_KINDS.__getitem__, flat[::3]), np.uint8, size)
-    key = np.fromiter(map(numbers.__getitem__, flat[1::3]), np.int64, size)
-    new = flat[2::3]
-    arguments += new
-    taken = kind != APPEND
-    length = np.full(size, PLAIN, np.int64)
-    length[taken] = [
-        len(argument) if argument.__class__ is list else NULL if argument is None else PLAIN
-        for argument in compress(new, taken.tolist())
-    ]
-    wrote = kind != READ
-    code = np.zeros(size, np.int64)
-    code[wrote] = codes.encode(list(compress(new, wrote.tolist())))
-    return sizes, kind, key, length, code
+def _numbered(key: Ints, names: list[Any]) -> tuple[Ints, list[Any]]:
+    """Number the keys anew, in the order in which transactions name them first."""
+    first = np.full(len(names), len(key))
+    first[key[::-1]] = np.arange(len(key))[::-1]  # of several the first: it is assigned last
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(key))]
+    number = never(len(names))
+    number[order] = np.arange(len(order))
+    return number[key], [names[known] for known in order.tolist()]
 
 
 def _taking_part(operations: Operations) -> Ints:
@@ -229,7 +204,7 @@ def _malformed(operations: Operations, rows: Ints) -> HistoryError:
     for row in rows.tolist():
         value = operations.value[row]
         try:
-            fits = all(len(micro) == 3 and micro[0] in _KINDS and hash(micro[1]) is not None for micro in value)
+            fits = all(len(micro) == 3 and micro[0] in KINDS and hash(micro[1]) is not None for micro in value)
         except TypeError:
             fits = False
         if not fits:
@@ -261,31 +236,6 @@ def _unfit(transactions: Transactions) -> dict[int, str]:
         for number in np.unique(key[micros]).tolist():
             bad.setdefault(number, reason)
     return bad
-
-
-@dataclass
-class Values:
-    """Gives equal values equal codes. A whole number is its own code; anything else gets one when first met."""
-
-    others: dict[Any, int] = field(default_factory=dict)
-
-    def encode(self, values: Sequence[Any]) -> Ints:
-        """The codes of values, in order."""
-        try:
-            codes = np.frombuffer(array("q", values), np.int64)
-        except (TypeError, OverflowError):
-            return np.fromiter(map(self._code, values), np.int64, len(values))
-        if len(codes) and not -_LARGEST < codes.min() <= codes.max() < _LARGEST:
-            return np.fromiter(map(self._code, values), np.int64, len(values))
-        return codes
-
-    def _code(self, value: Any) -> int:
-        if isinstance(value, (int, float)) and value == value // 1 and -_LARGEST < value < _LARGEST:
-            return int(value)
-        try:
-            return self.others.setdefault(value, -_LARGEST - len(self.others))
-        except TypeError:  # unhashable: a list or a table
-            return self.others.setdefault(("as written", repr(value)), -_LARGEST - len(self.others))
 
 
 class Writes:

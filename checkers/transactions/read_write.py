@@ -47,8 +47,7 @@ def read_registers(transactions: Transactions, writes: Writes) -> Registers:
     read = np.flatnonzero((transactions.kind == READ) & ~is_list[transactions.key] & (transactions.length < 0))
     null = transactions.length[read] == NULL
     key = transactions.key[read]
-    value = np.zeros(len(read), np.int64)
-    value[~null] = writes.values.encode(transactions.values(read[~null]))
+    value = transactions.code[read]
     return Registers(
         transactions=transactions,
         writes=writes,

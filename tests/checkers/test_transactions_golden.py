@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -369,3 +370,19 @@ def test_what_is_no_transaction_is_named(value: Any) -> None:
     events = [Event("invoke", "txn", 0, 17, 0, value=value), Event("ok", "txn", 0, 18, 1, value=value)]
     with pytest.raises(HistoryError, match="operation 17"):
         check_transactions(from_events(events))
+
+
+def test_values_that_were_put_in_after_reading_are_what_is_checked() -> None:
+    run = history(in_turn([a("x", 1)], [r("x", [1])]))
+    changed = [run.operations.value[0], [["r", "x", [2]]]]
+    finding = check_transactions(replace(run, operations=replace(run.operations, value=changed)))
+    assert set(finding.counts) >= {"garbage-read"}
+    assert check_transactions(run).counts == {}
+
+
+def test_elements_that_no_dictionary_can_hold_are_compared_as_well() -> None:
+    one, two = {"a": 1, "b": 2}, {"b": 2, "a": 1}
+    txns = together([a("x", one)], [r("x", [one])], [r("x", [two])])
+    assert check_transactions(history(txns)).counts == {}
+    txns = together([a("x", one)], [r("x", [one])], [r("x", [{"a": 3}])])
+    assert "incompatible-order" in check_transactions(history(txns)).counts
