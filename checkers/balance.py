@@ -175,6 +175,8 @@ def _resizes(history: History, changes: list[Resize], reads: _Reads) -> list[dic
         keys = int(compared.sum())
         moved = int((before[compared] != after[compared]).sum())
         theory = THEORY.get(str(history.header.get("way", history.header.get("route"))))
+        if history.header.get("slots"):
+            theory = _ring  # an even share of the slots, as on a ring that is perfectly even
         told.append(
             {
                 "fault": change.fault,

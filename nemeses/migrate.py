@@ -7,7 +7,7 @@ one a server has is asked of the server, since Valkey calls itself Redis 7.2.4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -40,28 +40,37 @@ class MigrateFault:
 
     def inject(self, strike: Strike) -> dict[str, Any]:
         """Move, and see that source and destination agree."""
-        system, method = strike.system, strike.planned.options["method"]
-        moves = [choose(strike, source, strike.planned.options["slots"] or 1) for source in strike.nodes]
-        atomic = None if method == "classic" else atomic_command(system, moves[0].source)
-        if method == "atomic" and atomic is None:
-            raise InjectionFailed("this server has no atomic slot migration: use method classic or auto")
-        since_ns = began(strike)
-        for move in moves:
-            if atomic is None:
-                _classic(strike, move)
-            else:
-                _atomic(strike, move, atomic)
-            what = f"{move.source} and {move.target} to agree on the owner"
-            await_proof(system, what, partial(_agreed, system, move), AGREED_MS)
-        told = [{"from": move.source, "to": move.target, "slots": ranges(move.slots)} for move in moves]
-        return {"since_ns": since_ns, "seen_ns": system.now_ns(), "method": atomic or "classic", "moved": told}
+        return carry_out(strike, [choose(strike, node, strike.planned.options["slots"] or 1) for node in strike.nodes])
 
     def heal(self, strike: Strike) -> dict[str, Any]:
         """Bring a move that was left half-way to its end, or call it off if the server did it in one piece."""
-        cancelled = strike.state.pop("job", None)
-        if cancelled is not None:
-            _cancel(strike.system, *cancelled)
-        return {"finished": ranges(mend(strike)), "cancelled": cancelled is not None}
+        return finish(strike)
+
+
+def carry_out(strike: Strike, moves: Sequence[Move]) -> dict[str, Any]:
+    """Move by the strike's options `method` and `batch`; returns the evidence. Raises InjectionFailed."""
+    system, method = strike.system, strike.planned.options["method"]
+    atomic = None if method == "classic" else atomic_command(system, moves[0].source)
+    if method == "atomic" and atomic is None:
+        raise InjectionFailed("this server has no atomic slot migration: use method classic or auto")
+    since_ns = began(strike)
+    for move in moves:
+        if atomic is None:
+            _classic(strike, move)
+        else:
+            _atomic(strike, move, atomic)
+        what = f"{move.source} and {move.target} to agree on the owner"
+        await_proof(system, what, partial(_agreed, system, move), AGREED_MS)
+    told = [{"from": move.source, "to": move.target, "slots": ranges(move.slots)} for move in moves]
+    return {"since_ns": since_ns, "seen_ns": system.now_ns(), "method": atomic or "classic", "moved": told}
+
+
+def finish(strike: Strike) -> dict[str, Any]:
+    """Bring what `carry_out` left half-way to its end, or call it off if the server did it in one piece."""
+    cancelled = strike.state.pop("job", None)
+    if cancelled is not None:
+        _cancel(strike.system, *cancelled)
+    return {"finished": ranges(mend(strike)), "cancelled": cancelled is not None}
 
 
 def _classic(strike: Strike, move: Move) -> None:

@@ -30,7 +30,7 @@ _INJECTED = {
     "failover": "a failover was asked for at {nodes}",
     "migrate": "slots of {nodes} began to move",
     "migrate-crash": "slots of {nodes} began to move, to be interrupted by a crash",
-    "resize": "{nodes} joined or left those among which the clients share the keys",
+    "resize": "{nodes} joined or left those among which the keys are shared",
     "loss": "{nodes} began to lose packets",
     "isolate": "{nodes} was cut off",
 }

@@ -28,19 +28,23 @@ a fault's target means."""
 
 
 class ClusterTopology:
-    """Forms a cluster of the system's nodes: the first `primaries` of them are primaries, the rest replicas in turn."""
+    """Forms a cluster of the system's nodes: the first `primaries` of them are primaries, then replicas in turn.
+
+    The last ones are spare: primaries without slots, to which a fault `resize` moves some.
+    """
 
     def __init__(self, spec: ClusterSpec) -> None:
         """`spec` says how many primaries there are, how many replicas each has, and what they are told."""
         primaries = spec.primaries
         config = {**PREFERRED, **spec.config}
-        self.members = servers(primaries * (1 + spec.replicas), {**IN_CLUSTER, **config})
-        names = [member.name for member in self.members]
-        self.names = names
+        spare: int = spec.options.get("spare", 0)
+        self.members = servers(primaries * (1 + spec.replicas) + spare, {**IN_CLUSTER, **config})
+        self.names = [member.name for member in self.members]
+        names, spares = self.names[: len(self.names) - spare], self.names[len(self.names) - spare :]
         self.primaries = names[:primaries]
         self.replicas_of = {name: names[primaries + i :: primaries] for i, name in enumerate(self.primaries)}
         """Names of the replicas by the name of their primary, as formed."""
-        self.groups: Mapping[str, list[str]] = {}
+        self.groups: Mapping[str, list[str]] = {"spares": spares}
         self.patience_ms = 15_000 + 10 * int(config["cluster-node-timeout"])
 
     def target(self, text: str, route: str) -> str:
@@ -121,6 +125,7 @@ CLUSTER = Kind(
     "a Redis Cluster: primaries that share the slots, each with its replicas",
     ClusterTopology,
     routes=("bare", "replica", "cluster", "redirect", "tracking"),
-    capabilities=frozenset({"slots", "promotion"}),
+    capabilities=frozenset({"slots", "promotion", "resize"}),
     config=PREFERRED,
+    options={"spare": 0},
 )

@@ -29,7 +29,7 @@ def shards(**options):
         ({"cluster.replicas": 1}, "topology shards has none"),
         ({"cluster.virtual_nodes": 0}, "at least one point"),
         ({"clients.route": "bare"}, "does not lead to topology shards"),
-        ({"nemesis": [{"fault": "resize", "add": 2}]}, "no 2 nodes are spare"),
+        ({"nemesis": [{"fault": "resize", "add": 2}]}, "write `spare: 2`"),
         ({"nemesis": [{"fault": "migrate"}]}, "fault migrate needs slots"),
         ({"nemesis": [{"fault": "kill", "target": "replica of k0"}]}, "shards have no replicas"),
     ],
@@ -39,8 +39,13 @@ def test_what_shards_cannot_be_is_refused_up_front(overrides, message):
         load_scenario("shards-resize-ring", overrides)
 
 
-def test_a_cluster_is_not_resized_by_its_clients():
+def test_who_follows_sentinels_has_nothing_to_resize():
     with pytest.raises(BadInput, match="fault resize needs resize"):
+        load_scenario("steady", {"cluster": {"topology": "replication"}, "nemesis": [{"fault": "resize"}]})
+
+
+def test_a_cluster_without_a_spare_node_has_none_to_join():
+    with pytest.raises(BadInput, match="write `spare: 1`"):
         load_scenario("steady", {"nemesis": [{"fault": "resize"}]})
 
 

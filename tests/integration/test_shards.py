@@ -103,6 +103,16 @@ def test_a_shard_that_is_killed_comes_back_empty_and_nobody_serves_its_keys_in_b
     assert not done.result.anomalies("phantom-value")
 
 
+def test_a_cluster_moves_slots_and_keys_instead_and_nothing_is_missed(tmp_path):
+    resize = {"fault": "resize", "add": 1, "at": "600ms", "for": "200ms"}
+    done = run("cluster-resize", tmp_path, duration="3s", nemesis=[resize], workload={"register": {"keys": 300}})
+    assert done.result.claims_verdict == "hold", done.result.claims
+    (resize,) = balance(done)["resizes"]
+    assert 0.1 < resize["moved_share"] < 0.3
+    assert resize["missed"] == 0
+    assert balance(done)["slots_moved"] == 16384 // 5
+
+
 @pytest.mark.skipif(preload.compiler() is None, reason="no C compiler to make the preloaded library with")
 def test_in_virtual_time_a_resize_repeats_itself_byte_for_byte(tmp_path):
     runs = [

@@ -1,9 +1,12 @@
 """Nodes that join and leave: who is told what, and what is undone."""
 
+from collections import Counter
+from itertools import accumulate
+
 import pytest
 
 from nemeses.fault import PlannedFault, Strike
-from nemeses.resize import ResizeFault, asked
+from nemeses.resize import ResizeFault, asked, shares
 from nemeses.stream import Stream
 from nemeses.system import InjectionFailed, WaitTimeout
 
@@ -33,7 +36,9 @@ class Five:
 
 def strike(members, target=("n1", "n2", "n3", "n4", "n5"), seed=7, **options):
     steps = []
-    planned = PlannedFault(0, "resize", "all", 0, 1_000, seed, {"add": 0, "remove": 0, **options})
+    planned = PlannedFault(
+        0, "resize", "all", 0, 1_000, seed, {"add": 0, "remove": 0, "method": "auto", "batch": 20, **options}
+    )
     made = Strike(Five(), planned, list(target), 4, Stream(seed), lambda *step: steps.append(step), membership=members)
     return made, steps
 
@@ -105,10 +110,28 @@ def test_what_cannot_be_done_fails_and_tells_nobody(options, target, reason):
     assert ResizeFault().heal(made) == {}
 
 
-def test_without_clients_that_share_keys_there_is_nothing_to_resize():
-    made, _ = strike(None)
-    with pytest.raises(InjectionFailed, match="topology shards"):
-        ResizeFault().inject(made)
+@pytest.mark.parametrize(
+    ("owned", "after", "moved"),
+    [
+        ({"n1": 4096, "n2": 4096, "n3": 4096, "n4": 4096, "n5": 0}, ["n1", "n2", "n3", "n4", "n5"], 3276),
+        ({"n1": 4096, "n2": 4096, "n3": 4096, "n4": 4096}, ["n1", "n3", "n4"], 4096),
+        ({"n1": 16384, "n2": 0}, ["n1", "n2"], 8192),
+        ({"n1": 8192, "n2": 8192, "n3": 0}, ["n2", "n3"], 8192),
+    ],
+)
+def test_a_cluster_moves_as_few_slots_as_make_the_shares_even(owned, after, moved):
+    ends = list(accumulate(owned.values()))
+    slots = {node: range(end - count, end) for (node, count), end in zip(owned.items(), ends, strict=True)}
+    owner = {slot: node for node, mine in slots.items() for slot in mine}
+    moves = shares(slots, after)
+    assert sum(len(move.slots) for move in moves) == moved
+    for move in moves:
+        assert {owner[slot] for slot in move.slots} == {move.source}
+        owner.update(dict.fromkeys(move.slots, move.target))
+    counts = Counter(owner.values())
+    assert set(counts) == set(after)
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert len(owner) == 16384
 
 
 def test_clients_that_have_ended_keep_the_list_they_had():
