@@ -15,6 +15,7 @@ import numpy as np
 from chaos.report.series import rows_by_index, views
 from chaos.report.words import by_kind, counted, counts, enumeration, kind, seconds, text
 from chaos.result import Result
+from checkers.context import in_cluster
 from checkers.finding import Anomaly
 from checkers.history import NEVER, OK, Event, History, Operations
 from nemeses.fault import ExecutedFault
@@ -56,6 +57,8 @@ _PHASES = {
     "split-for-good": "the nodes disagree for good about who serves what",
     "closed": "the final reads were done",
 }
+_AT_REST = "the servers had come to rest and every replica had caught up"
+"""The same of servers outside a cluster."""
 _LETTERS = 240
 """Of an anomaly's explanation: the story points to it, report and summary tell it whole."""
 
@@ -113,7 +116,8 @@ def _phases(history: History) -> Iterator[Moment]:
             yield time, f"the machine itself had stood still for {told.get('ms')} ms"
         elif event.f == "phase" and told.get("phase") in _PHASES:
             why = f": {told['reason']}" if told.get("reason") else ""
-            yield time, _PHASES[told["phase"]] + why
+            words = _PHASES if in_cluster(history) else _PHASES | {"converged": _AT_REST}
+            yield time, words[told["phase"]] + why
 
 
 def _faults(history: History, executed: Sequence[ExecutedFault]) -> Iterator[Moment]:
@@ -197,7 +201,8 @@ def _changes(history: History) -> Iterator[Moment]:
                 continue
         if now.get("role") == "replica":
             if previous.get("role") == "primary":
-                yield time, f"{node} stepped down and follows {now.get('primary') or 'nobody'}"
+                follows = f" and follows {now['primary']}" if now.get("primary") else ""
+                yield time, f"{node} stepped down{follows}"
             rising.add(node)
             if _taken(owners, node):  # else whoever takes over is still to be seen, and took it from this node
                 owners.pop(node, None)
@@ -208,7 +213,9 @@ def _changes(history: History) -> Iterator[Moment]:
                 lost = f" from {enumeration(losers)}" if losers else ""
                 for loser in losers:
                     del owners[loser]
-                yield time, f"{node} took over {slots(now['slots'])}{lost} (epoch {now.get('epoch')})"
+                what = f" {slots(now['slots'])}" if in_cluster(history) else ""
+                epoch = "" if now.get("epoch") is None else f" (epoch {now['epoch']})"
+                yield time, f"{node} took over{what}{lost}{epoch}"
             owners[node] = now["slots"]
         if now.get("role") == previous.get("role") == "primary" and previous.get("cluster") != now.get("cluster"):
             yield (

@@ -40,6 +40,6 @@ class Watched:
         try:
             host, port = reply
             primary = directory.name(host.decode(), int(port))
-        except (TypeError, AttributeError, UnknownAddress) as error:
+        except (TypeError, AttributeError, ValueError, UnknownAddress) as error:
             raise ValueError(f"{said_by} named {reply!r} as the primary") from error
         return Watched(primary, self._servers, self.guides)

@@ -282,6 +282,7 @@ class DockerDeployment(Clock):
         member = self._members[container.name]
         program = PROGRAMS[member.program]
         file.write_text(configuration({**program.defaults, **member.config, **ours}))
+        file.chmod(0o666)  # a Sentinel keeps what it knows in it, and looks beforehand whether it may
         place = self._inside.place(container.name, self._network.place(address))
         if self.publishes and place.holder is not None:
             self.published[container.name] = LOOPBACK, published_port(self._engine, place.holder)

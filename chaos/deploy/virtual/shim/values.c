@@ -146,7 +146,8 @@ static const char *redirected(const char *path) {
   if (tells_of_the_machine(path)) return "/dev/null";
   const char *said = getenv("CACHEQUAKE_DIRECTORY");
   size_t length = said ? strlen(said) : 0;
-  return length && !strncmp(path, said, length) && path[length] == '/' ? path + length + 1 : path;
+  if (!length || strncmp(path, said, length)) return path;
+  return !path[length] ? "." : path[length] == '/' ? path + length + 1 : path;
 }
 
 static int open_at(int directory, const char *path, int flags, mode_t mode) {
@@ -181,6 +182,24 @@ OPEN(open64)
   }
 OPENAT(openat)
 OPENAT(openat64)
+
+/* A server that writes its configuration file anew (CONFIG REWRITE; a Sentinel does it all the time) names it in full. */
+
+EXPORT int access(const char *path, int mode) { return (int)syscall(SYS_faccessat, AT_FDCWD, redirected(path), mode); }
+
+EXPORT int rename(const char *from, const char *to) {
+  return (int)syscall(SYS_renameat2, AT_FDCWD, redirected(from), AT_FDCWD, redirected(to), 0);
+}
+
+/* The letters that are drawn land in `path`, of which the redirected one is the end. */
+#define MKOSTEMP(name)                                                  \
+  EXPORT int name(char *path, int flags) {                              \
+    static int (*real)(char *, int);                                    \
+    if (!real) real = (int (*)(char *, int))dlsym(RTLD_NEXT, #name);    \
+    return real((char *)redirected(path), flags);                       \
+  }
+MKOSTEMP(mkostemp)
+MKOSTEMP(mkostemp64)
 
 #define FOPEN(name)                                                                  \
   EXPORT FILE *name(const char *path, const char *mode) {                            \
