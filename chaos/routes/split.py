@@ -17,13 +17,14 @@ Only registers (GET and SET of one key) are split; every other operation goes wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from chaos.operation import Command, Operation
 from chaos.outcomes import Outcome
 from chaos.routes.bare import Bare
+from chaos.routes.links import Link
 from chaos.routes.machine import Effects, Terms
 from chaos.routes.placement import Placement
 from checkers.history import NEVER, Event
@@ -56,11 +57,20 @@ class Copies:
         used = Counter([self._placement.place(key)])
         number = 0
         while len(names) < self.count:
-            candidates = range(number + 1, number + 1 + CANDIDATES)
-            number = min(candidates, key=lambda other: used[self._placement.place(f"{key}~{other}")])
+            number, node = self._next(key, number, used)
             names.append(f"{key}~{number}")
-            used[self._placement.place(names[-1])] += 1
+            used[node] += 1
         return names
+
+    def _next(self, key: str, number: int, used: Counter[str | None]) -> tuple[int, str | None]:
+        """The next number whose name lies on a node without a copy, or on one with as few as any, and that node."""
+        found = []
+        for candidate in range(number + 1, number + 1 + CANDIDATES):
+            node = self._placement.place(f"{key}~{candidate}")
+            if not used[node]:
+                return candidate, node
+            found.append((candidate, node))
+        return min(found, key=lambda pair: used[pair[1]])
 
 
 class Task:
@@ -74,25 +84,39 @@ class Task:
         return self.next
 
 
-class Lane:
+class Lane(Bare):
     """What takes operations to one of the copies: a bare client that is told what to do, and whose events we keep."""
 
-    def __init__(self, client: int, terms: Terms, placement: Placement, effects: Effects) -> None:
+    def __init__(
+        self, client: int, terms: Terms, placement: Placement, effects: Effects, heard: Callable[[], None]
+    ) -> None:
+        """`heard` is called whenever something came to the lane by one of its links."""
         self._task = Task()
         self._told = Effects()
         self._told.opens, self._told.closes, self._told.sends = effects.opens, effects.closes, effects.sends
-        self.bare = Bare(client, 0, replace(terms, mixture=self._task, interval_ns=0), placement, self._told)
+        self._heard = heard
+        super().__init__(client, 0, replace(terms, mixture=self._task, interval_ns=0), placement, self._told)
 
     def begin(self, operation: Operation, now: int) -> None:
         """Set out; perhaps the map has to be asked for first."""
         self._task.next = operation
         self._told.events.clear()
-        self.bare.step(now)
+        self.step(now)
 
     @property
     def end(self) -> Event | None:
         """How the operation ended; None as long as it is under way."""
         return self._told.events[1] if len(self._told.events) == 2 else None
+
+    def received(self, link: Link, data: bytes, now: int) -> None:
+        """See `Linked`."""
+        super().received(link, data, now)
+        self._heard()
+
+    def lost(self, link: Link, error: Exception, now: int) -> None:
+        """See `Linked`."""
+        super().lost(link, error, now)
+        self._heard()
 
 
 class Split:
@@ -104,26 +128,19 @@ class Split:
         """`seed` is that of the client's own stream; there is one of `placements` for each copy."""
         self.client = client
         self.executed = 0
+        self.wake = terms.interval_ns * client // terms.total
         self._seed = seed
         self._draws = derive(seed, COPY)
         self._terms = terms
         self._copies = copies
         self._effects = effects
-        self._lanes = [Lane(client, terms, placement, effects) for placement in placements]
+        self._lanes = [Lane(client, terms, placement, effects, self._look) for placement in placements]
         self._process = client
         self._stopped = False
-        self._next = terms.interval_ns * client // terms.total
         self._op: Operation
         self._begun = 0
         self._busy: list[Lane] = []
         """The lanes that the operation under way uses, by number of the copy."""
-
-    @property
-    def wake(self) -> int:
-        """See `Machine`: at once when every lane has come back."""
-        if not self._busy:
-            return self._next
-        return min((lane.bare.wake for lane in self._busy if lane.end is None), default=0)
 
     @property
     def finished(self) -> bool:
@@ -137,27 +154,33 @@ class Split:
     def close(self) -> None:
         """Close all links."""
         for lane in self._lanes:
-            lane.bare.close()
+            lane.close()
 
     def adopt(self, nodes: Sequence[str]) -> None:
         """See `Machine`. The copies keep their names."""
         for lane in self._lanes:
-            lane.bare.adopt(nodes)
+            lane.adopt(nodes)
 
     def step(self, now: int) -> None:
         """`wake` has come."""
         for lane in self._busy:
-            if lane.end is None and lane.bare.wake <= now:
-                lane.bare.step(now)
+            if lane.end is None and lane.wake <= now:
+                lane.step(now)
         ends = [lane.end for lane in self._busy]
-        if not ends:
-            self._rested(now)
-        elif all(ends):
+        if ends and all(ends):
             self._finish([end for end in ends if end is not None], now)
+        if not self._busy and self.wake <= now:
+            self._rested(now)
+        self._look()
+
+    def _look(self) -> None:
+        """When to act next: at once when every lane that is under way has come back."""
+        if self._busy:
+            self.wake = min((lane.wake for lane in self._busy if lane.end is None), default=0)
 
     def _rested(self, now: int) -> None:
         if self._stopped:
-            self._next = NEVER
+            self.wake = NEVER
             return
         op = self._op = self._terms.mixture.operation(self.client, self.executed, self._seed)
         errand, via = self._plan(op)
@@ -204,7 +227,7 @@ class Split:
         if outcome == "info":
             self._process += self._terms.total
         # A lane that went unserved again and again wants to pause, and so do we then.
-        self._next = max(self._begun + self._terms.interval_ns, *(lane.bare.wake for lane in self._busy))
+        self.wake = max(self._begun + self._terms.interval_ns, *(lane.wake for lane in self._busy))
         self._busy = []
 
 
