@@ -5,11 +5,14 @@ from __future__ import annotations
 from itertools import chain, combinations
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checkers.counters import fewest, most, tallies_of
 from checkers.durability import check_durability
+from checkers.fates import FATES
+from checkers.finding import Finding, Verdict
 from checkers.history import Event, History, from_events
 from checkers.multikey import check_multikey
 
@@ -153,3 +156,87 @@ def test_lost_writes_that_a_replica_had_acknowledged_are_told_apart() -> None:
         0,
         None,
     ]
+
+
+def counted(*adds: tuple[int, str], total: int | None, converged: bool = True) -> Finding:
+    """What is said of a counter after these increments, when the last read returned `total` (or there was none)."""
+    script = Script()
+    for amount, kind in adds:
+        script.add("add", "c2", amount, kind)
+    script.add("read", "c2", None, result=0)
+    script.events[-1].value = 0
+    if total is not None:
+        script.add("read", "c2", None, result=total, final=True)
+    return check_durability(script.history(converged))
+
+
+def fates(finding: Finding) -> dict[str, int]:
+    return {name: finding.metrics[name] for name in FATES if finding.metrics[name]}
+
+
+def test_increments_are_kept_hidden_or_lost_by_what_the_sum_leaves_open() -> None:
+    three = ((5, "ok"), (3, "ok"), (2, "ok"))
+    assert fates(counted(*three, total=10)) == {"kept": 3}
+    short = counted(*three, total=9)
+    assert fates(short) == {"kept": 2, "lost": 1}
+    assert short.counts == {"lost-write": 1}
+    shorter = counted(*three, total=4)
+    assert fates(shorter) == {"kept": 1, "lost": 2}
+    assert shorter.counts == {"lost-write": 2}
+    assert shorter.anomalies[0].measured == {"shortfall": 6, "lost": 2}
+    assert shorter.metrics["counter_shortfall"] == 6
+    # Indeterminate increments of 5 can stand for the 3 and the 2, or for the 5.
+    assert fates(counted(*three, (5, "info"), total=10)) == {"kept": 1, "superseded": 2}
+    assert fates(counted(*three, (1, "info"), total=10)) == {"kept": 3}
+    assert fates(counted(*three, (9, "info"), (1, "info"), total=9)) == {"lost": 1, "superseded": 2}
+    assert fates(counted(*three, (-4, "info"), total=6)) == {"kept": 3}
+    assert fates(counted(*three, (-4, "info"), total=5)) == {"kept": 2, "lost": 1}
+    assert counted(*three, (5, "info"), (1, "info"), (4, "fail"), total=10).metrics["counter_indeterminate"] == 2
+    assert counted(*three, total=10).metrics["checked_by_object"]["counter"] == 3
+
+
+@pytest.mark.parametrize(("total", "converged"), [(None, True), (4, False), (None, False)])
+def test_a_counter_without_a_last_read_of_a_converged_run_is_not_followed(total: int | None, converged: bool) -> None:
+    finding = counted((5, "ok"), (2, "ok"), total=total, converged=converged)
+    assert fates(finding) == {"unknown": 2}
+    assert finding.verdict is Verdict.UNKNOWN
+    if converged:
+        assert "(c2)" in str(finding.reason)
+    assert counted((5, "fail"), (4, "info"), total=total, converged=converged).verdict is Verdict.VALID
+
+
+def test_an_increment_applied_twice_shows_in_any_read() -> None:
+    assert counted((5, "ok"), (2, "info"), total=7).counts == {}
+    excess = counted((5, "ok"), (2, "info"), total=8)
+    assert excess.counts == {"duplicate-write": 1}
+    assert excess.anomalies[0].measured == {"excess": 1}
+
+
+def test_only_last_reads_of_replicas_are_compared_and_each_with_its_owners() -> None:
+    script = Script()
+    script.add("add", "s3", 1)
+    script.add("add", "s6", 2)
+    script.add("read", "s3", None, result=[], via="replica")  # during the run a replica may lag
+    script.add("read", "s9", None, result=[9], via="replica", final=True)  # nobody read it from an owner
+    script.add("read", "s3", None, result=[1], final=True)
+    script.add("read", "s6", None, result=[2], final=True)
+    script.add("read", "s6", None, "fail", via="replica", final=True)
+    wrong = script.add("read", "s6", None, result=[], via="replica", final=True)
+    script.add("read", "s3", None, result=[1], via="replica", final=True)
+    finding = check_durability(script.history())
+    assert finding.counts == {"replica-divergence": 1}
+    assert finding.anomalies[0].operations[0] == wrong
+    assert finding.metrics["replica_reads_compared"] == 2
+    assert check_durability(script.history(converged=False)).metrics["replica_reads_compared"] == 0
+
+
+def test_losses_are_told_by_the_node_that_acknowledged_them() -> None:
+    script = Script()
+    for element, node in enumerate(("n1", "n1", None, "n2", "n1")):
+        script.add("add", "s3", element, node=node)
+    script.add("read", "s3", None, result=[4], final=True)
+    assert check_durability(script.history()).metrics["loss_windows"] == {
+        "n1": {"writes": 2, "first_ms": 1e-6, "last_ms": 3e-6},
+        "unknown": {"writes": 1, "first_ms": 5e-6, "last_ms": 5e-6},
+        "n2": {"writes": 1, "first_ms": 7e-6, "last_ms": 7e-6},
+    }
