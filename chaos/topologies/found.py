@@ -89,7 +89,10 @@ class FoundCluster:
 
 
 class _Names(Observer):
-    """Shows the one primary as what it is to the checkers: the server of all keys. It has no epoch to prove it by."""
+    """Shows the name of the primary as what it is to the checkers: the server of all keys, without a proof of it.
+
+    A server that is primary already and has only the name of a reader yet serves nothing by it.
+    """
 
     def __init__(self, system: System, emit: Callable[[Mapping[str, Any]], None], primary: str) -> None:
         super().__init__(system, emit)
@@ -99,9 +102,9 @@ class _Names(Observer):
         said = super()._look(node)
         if said is None or said["state"] == "down":
             return said
-        if said["role"] == "primary":
-            return {**said, "epoch": None, "slots": [[0, SLOTS - 1]]}
-        return {**said, "epoch": None, "primary": self._primary}
+        serves = said["role"] == "primary" and node == self._primary
+        follows = self._primary if said["role"] == "replica" and node != self._primary else None
+        return {**said, "epoch": None, "primary": follows, "slots": [[0, SLOTS - 1]] if serves else []}
 
 
 class FoundReplication:

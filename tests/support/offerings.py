@@ -30,6 +30,7 @@ from chaos.deploy.processes import with_parent
 from chaos.topologies import ClusterSpec
 from chaos.topologies.cluster import ClusterTopology
 from nemeses.system import Node, ReplyError
+from nemeses.view import View
 
 USER, PASSWORD = "app", "n0body-may-read-this"
 ADMIN = "the-owner-alone"
@@ -193,11 +194,7 @@ class Offering(Clock):
                 self.call(name, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # as names lead elsewhere now
             return
         deposed = next(name for name, node in self.nodes.items() if node.port == port)
-        own = self.call(deposed, "CLUSTER", "MYID")
-        followers = [
-            name for name in self.nodes if own in self.call(name, "CLUSTER", "NODES").split(b"myself,slave ")[-1]
-        ]
-        replica = next(name for name in followers if self.call(name, "ROLE")[0] == b"slave")
+        replica = next(name for name in self.nodes if View.fetch(self, name).myself.primary == deposed)
         self.call(replica, "CLUSTER", "FAILOVER")
 
 

@@ -83,7 +83,11 @@ class EndpointDeployment(Clock):
                 f"keys that begin with {prefix} may be left at the endpoint: {error}; `cachequake clean` tries again"
             ) from error
         finally:
-            self._control.close()
+            self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._control.close()
 
     def remove_keys(self, keys: KeySpace) -> int:
         """Remove every key of a run's key space, and nothing else; returns how many there were.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 SAMPLE = 1_000
 """Operations that are looked at to know which commands a workload sends."""
 PROMOTION = "promotion"
+CLIENTS_MS = 60_000
+"""How long clients may take to end once their controller is gone: their timeout, and redis-py's retries."""
 
 
 class EndpointKind:
@@ -78,11 +81,13 @@ class EndpointKind:
         if not marker.exists():
             return []
         keys = KeySpace(marker.read_text(encoding="utf-8"))
+        plan = read_plan(run_dir / PLAN)
         try:
-            deployment = EndpointDeployment(_spec(read_plan(run_dir / PLAN)), run_dir, began_ns=time.monotonic_ns())
-            deployment.wait("its clients have ended", lambda: not any(_drivers(run_dir)), 30_000)
-            deployment.discover()
-            removed = deployment.remove_keys(keys)
+            deployment = EndpointDeployment(_spec(plan), run_dir, began_ns=time.monotonic_ns())
+            with contextlib.closing(deployment):
+                deployment.wait("its clients have ended", lambda: not any(_drivers(run_dir)), CLIENTS_MS)
+                deployment.discover()
+                removed = deployment.remove_keys(keys)
         except (BadInput, Unreachable, ReplyError, WaitTimeout) as error:
             return [f"{run_dir.name}: keys that begin with {keys.prefix} may be left at its endpoint: {error}"]
         return [f"{run_dir.name}: removed {removed} keys from its endpoint"]
