@@ -12,7 +12,9 @@ class Member(NamedTuple):
     name: str
     """What histories and reports call it: `n1` a server with data, `s1` a Sentinel, `p1` a proxy."""
     config: Mapping[str, Any] = {}
-    """Directives of its configuration file; booleans are yes and no. Addresses are the deployment's affair."""
+    """Directives of its configuration file; booleans are yes and no. Addresses are the deployment's affair.
+
+    For a proxy, what its own kind of file is written from (see `chaos.deploy.programs.Proxy`)."""
     program: str = "server"
     """One of `chaos.deploy.programs.PROGRAMS`."""
 

@@ -393,12 +393,11 @@ def _possible(source: Source, scenario: Scenario) -> None:
 
 def _possible_fault(source: Source, place: Place, fault: FaultSpec, scenario: Scenario, topology: Topology) -> None:
     nodes = {member.name: PROGRAMS[member.program] for member in topology.members}
-    struck = nodes.get(fault.target)
-    if struck is not None and struck.faults is not None and fault.fault not in struck.faults:
-        known = ", ".join(sorted(struck.faults))
-        source.fail(
-            place, f"fault {fault.fault} cannot strike {fault.target}, which is no server; {known} can", Impossible
-        )
+    for name in nodes if fault.target == "all" else nodes.keys() & {fault.target}:
+        able = nodes[name].faults
+        if able is not None and fault.fault not in able:
+            message = f"fault {fault.fault} cannot strike {name}, a proxy: it can have {', '.join(sorted(able))}"
+            source.fail(place, message, Impossible)
     try:
         check_target(topology.target(fault.target, scenario.clients.way), nodes, scenario.cluster.replicas)
     except ValueError as error:

@@ -57,8 +57,9 @@ class Program(NamedTuple):
         return [str(server), CONFIGURATION, *self.options]
 
 
-FAULTS_ON_PROXIES = frozenset({"kill", "terminate", "pause", "partition", "loss", "delay", "bandwidth"})
-"""A proxy has neither data nor an identity that tells one process from the next."""
+FAULTS_ON_PROXIES = frozenset({"kill", "terminate", "pause", "partition", "loss", "delay"})
+"""A proxy has neither data nor an identity that tells one process from the next, and it sends back no payload by which
+a limit of bandwidth could be seen."""
 
 PROGRAMS: Mapping[str, Program] = {
     "server": Program(

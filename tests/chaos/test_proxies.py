@@ -103,6 +103,8 @@ def test_a_missing_program_is_said_with_how_to_get_it(module, hint, monkeypatch)
         (", hashing: random", "nemesis: [{fault: kill, target: primary of k0}]", "only the proxy knows"),
         ("", "nemesis: [{fault: kill, target: p2}]", "no node 'p2'"),
         ("", "nemesis: [{fault: restart, target: p1}]", "restart cannot strike p1"),
+        ("", "nemesis: [{fault: restart, target: all}]", "restart cannot strike p1, a proxy: it can have delay, kill"),
+        ("", "nemesis: [{fault: bandwidth, target: p1}]", "bandwidth cannot strike p1"),
         ("", "nemesis: [{fault: migrate}]", "topology proxied has not"),
     ],
 )
