@@ -41,8 +41,9 @@ SUITE = [
     ("elasticache-cluster-enabled", "bare"),
     ("elasticache-cluster-disabled", "replica"),
     ("elasticache-serverless", "bare"),
+    ("cluster", "redirect"),
 ]
-"""Every managed profile, by one of the routes that lead to it."""
+"""Every managed profile, and a cluster of one's own, by one of the routes that lead to it."""
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,7 @@ def test_an_offering_passes_its_suite(profile, route, server, tmp_path, monkeypa
     out = tmp_path / "runs"
     with emulated(profile, server, tmp_path, monkeypatch) as offering:
         able = profiles()[profile].faults
+        asks = able and profile != "cluster"  # which has a command of its own
         access = {}
         if profile == "memorystore-standard":  # the password may as well be in a file
             monkeypatch.delenv(PASSWORD_VARIABLE)
@@ -105,7 +107,7 @@ def test_an_offering_passes_its_suite(profile, route, server, tmp_path, monkeypa
             access = {"password_file": str(tmp_path / "password")}
         path = written(
             tmp_path,
-            endpoint=offering.scenario(faults={"failover": offering.failover} if able else {}, **access),
+            endpoint=offering.scenario(faults={"failover": offering.failover} if asks else {}, **access),
             clients={"count": 4, "timeout": "8s", "route": route},
             nemesis=[{"fault": kind, "target": "primary of k0", "at": "200ms", "for": "200ms"} for kind in able],
             claims={"torn_reads": 0, "phantom_values": 0, "split_ownership": 0},
