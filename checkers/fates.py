@@ -50,8 +50,6 @@ class Fates:
     """`KEPT`, `SUPERSEDED`, `LOST` or `UNKNOWN`."""
     proof: Numbers
     """Row of the read that proves a loss, or -1."""
-    seen: NDArray[np.bool_]
-    """Whether some read returned its value."""
     reader: Numbers
     """Row of the first read that returned its value, or -1."""
     read: Numbers
@@ -80,8 +78,7 @@ def register_fates(history: History, timeline: Timeline) -> Fates:
         fate[finals.writer[finals.writer >= 0]] = KEPT
     _judge_by_lineage(table, timeline, fate, proof)
     keys = [table.operations.keys[code] if code >= 0 else "" for code in table.repeated.tolist()]
-    seen = table.reader >= 0
-    return Fates(table.write, fate, proof, seen, table.reader, table.read, table.writer, keys)
+    return Fates(table.write, fate, proof, table.reader, table.read, table.writer, keys)
 
 
 @dataclass(frozen=True)

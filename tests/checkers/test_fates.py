@@ -221,6 +221,8 @@ def test_a_write_sent_twice_may_be_applied_again_after_it_was_read() -> None:
     plays = [OLD._replace(type="info"), Op("read", "k3", 1, 3, 4, "ok", "n1"), WRITE]
     run = history([*plays, Op("read", "k3", 1, 30, 31, "ok", "n1", True)])
     assert fate_of(2, run) == "lost"
+    run.operations.details[0] = {"attempts": sent["attempts"][:1]}
+    assert fate_of(2, run) == "lost"
     run.operations.details[0] = sent
     assert fate_of(2, run) == "superseded"
 
@@ -350,3 +352,14 @@ def test_each_outcome_of_a_write_has_its_own_count(kind: str) -> None:
     assert seen.metrics["indeterminate_applied"] == unseen.metrics["indeterminate_not_seen"] == (kind == "info")
     assert seen.counts == ({"failed-write-visible": 1} if kind == "fail" else {})
     assert unseen.counts == ({"lost-write": 1} if kind == "ok" else {})
+
+
+def test_without_convergence_a_last_read_still_shows_what_was_kept() -> None:
+    shown = Op("read", "k3", 1, 30, 31, "ok", "n1", True)
+    for ops, fate in (
+        ([OLD, shown], "kept"),
+        ([OLD, WRITE, shown], "kept"),
+        ([OLD, shown._replace(value=None)], "unknown"),
+    ):
+        assert fate_of(1, history(ops, converged=False)) == fate
+    assert fate_of(2, history([OLD, WRITE, shown], converged=False)) == "unknown"
