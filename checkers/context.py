@@ -60,6 +60,12 @@ def keys_have_slots(history: History) -> bool:
     return bool(history.header.get("slots", True))
 
 
+def proxies(history: History) -> list[str]:
+    """Names of the nodes that only pass on what servers answer."""
+    groups: dict[str, list[str]] = history.header.get("groups") or {}
+    return groups.get("proxies", [])
+
+
 def in_cluster(history: History) -> bool:
     """Whether the nodes are in a cluster: each answers for its own slots, and sends clients elsewhere for others.
 

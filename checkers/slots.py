@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.context import OBSERVER_LAG_NS, Timeline, keys_have_slots, seconds
+from checkers.context import OBSERVER_LAG_NS, Timeline, keys_have_slots, proxies, seconds
 from checkers.finding import Anomaly, Collector, Finding, Verdict
 from checkers.history import OK, History, Operations
 from checkers.keyslot import key_slot
@@ -42,7 +42,7 @@ def check_slots(history: History) -> Finding:
     found = Collector("slots")
     if not keys_have_slots(history):
         return Finding("slots", Verdict.VALID, "nothing to check: keys have no slots here", metrics={"checked": 0})
-    served = _Served(history.operations, timeline.views if timeline.observed else history.operations.nodes)
+    served = _Served(history.operations, proxies(history))
     metrics: dict[str, Any] = {"checked": len(served.rows), "slots": len(np.unique(served.slot))}
     metrics |= _split_ownership(served, timeline, found)
     metrics["long_redirections"] = _long_redirections(history.operations, timeline, found)
@@ -58,10 +58,10 @@ def check_slots(history: History) -> Finding:
 class _Served:
     """Operations that a node answered as the owner of their slot, by slot and start."""
 
-    def __init__(self, operations: Operations, servers: Collection[str]) -> None:
-        """`servers` are those that may own slots; what another node answered, a proxy, some server had told it."""
+    def __init__(self, operations: Operations, between: Collection[str]) -> None:
+        """What the nodes `between` (proxies) answered, some other node had told them: they own no slots."""
         self.operations = operations
-        serving = np.array([*(name in servers for name in operations.nodes), False])  # -1: nobody answered
+        serving = np.array([*(name not in between for name in operations.nodes), False])  # -1: nobody answered
         plain = (operations.type == OK) & serving[operations.node] & (operations.key >= 0)
         for row, detail in operations.details.items():
             if detail.get("asking") or detail.get("via") in (*SECOND_HAND, "cross-slot", "undeclared"):

@@ -61,6 +61,15 @@ def test_split_ownership_is_that_of_the_triple_loop(ops: list[Answer], moves: li
     assert ("split-ownership" in found.counts) == naive(ops, moves)
 
 
+def test_what_a_proxy_answers_is_no_ownership() -> None:
+    run = history([(0, 1, "n1"), (2, 3, "n2"), (4, 5, "n1")], [])
+    for between in ("n1", "n2"):
+        run.header["groups"] = {"proxies": [between]}
+        assert check_slots(run).counts == {}
+    run.header["groups"] = {"proxies": ["n3"]}
+    assert check_slots(run).counts == {"split-ownership": 1}
+
+
 def test_answers_to_asking_are_no_ownership() -> None:
     run = history([(0, 1, "n1"), (2, 3, "n2"), (4, 5, "n1")], [])
     assert check_slots(run).counts == {"split-ownership": 1}
