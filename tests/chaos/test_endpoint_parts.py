@@ -159,6 +159,9 @@ def test_routes_to_readers_need_one(tmp_path):
         run_plan(make_plan(wanted, 1), out=tmp_path)
     with pytest.raises(BadInput, match="run already"):
         run_plan(make_plan(wanted, 1), out=tmp_path, server="/bin/true")
+    serverless = scenario({"urls": "redis://h", "profile": "elasticache-serverless"}, clients={"route": "redirect"})
+    with pytest.raises(BadInput, match="redirect does not lead to elasticache-serverless"):
+        run_plan(make_plan(serverless, 1), out=tmp_path)
 
 
 # Access

@@ -55,6 +55,13 @@ def test_another_process_behind_the_name_is_the_proof():
     assert evidence["commands"] == {"n1": {"status": 0}}
 
 
+def test_a_load_that_ends_before_the_effect_was_seen_met_no_fault():
+    system = Names(works=False)
+    system.interrupt()
+    with pytest.raises(InjectionFailed, match="give it a longer duration"):
+        FAULTS["failover"].inject(strike(system))
+
+
 def test_a_command_that_changes_nothing_is_an_error():
     with pytest.raises(InjectionFailed, match="another primary than n1"):
         FAULTS["failover"].inject(strike(Names(works=False)))

@@ -11,6 +11,7 @@ import pytest
 
 CHOICE = "CACHEQUAKE_TLS_SERVER"
 """Names a server program that speaks TLS."""
+UPDATE = ["apt-get", "update", "-qq", "-o", "Debug::NoLocking=1"]
 FETCH = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", "--download-only", "-o", "Debug::NoLocking=1"]
 
 
@@ -21,7 +22,7 @@ def tls_server(directory: Path) -> list[str]:
             return [candidate]
     try:
         command = _unpacked(directory)
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", b"") or b""
         command, reason = None, f"{error} {said.decode(errors='replace')[-300:]}"
     else:
@@ -44,14 +45,10 @@ def _unpacked(directory: Path) -> list[str]:
     """Fetch the package and what this machine lacks of its dependencies, and unpack them without installing."""
     archives, root = directory / "archives", directory / "root"
     (archives / "partial").mkdir(parents=True)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(
-        [*FETCH, "-o", f"Dir::Cache::archives={archives}", "redis-server"],
-        env=environment,
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
+    fetch = [*FETCH, "-o", f"Dir::Cache::archives={archives}", "redis-server"]
+    if subprocess.run(fetch, capture_output=True, timeout=60, check=False).returncode != 0:
+        subprocess.run(UPDATE, capture_output=True, check=True, timeout=60)  # a fresh machine has no lists
+        subprocess.run(fetch, capture_output=True, check=True, timeout=60)
     for archive in archives.glob("*.deb"):
         subprocess.run(["dpkg", "-x", archive, root], capture_output=True, check=True)
     libraries = {str(path.parent) for path in root.rglob("*.so*")}

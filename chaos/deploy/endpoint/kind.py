@@ -43,13 +43,17 @@ class EndpointKind:
                 raise Impossible(f"fault {fault.kind} needs {missing[0]}, which {spec.profile} does not offer")
             if PROMOTION in needed:
                 _refuse_promotion(spec, fault.kind)
+        route = plan.scenario.clients.route
+        if route not in spec.offering.routes:
+            fitting = ", ".join(spec.offering.routes)
+            raise Impossible(f"route {route} does not lead to {spec.profile}; use one of {fitting}")
         for name, options in plan.scenario.workload.items():
             for command in sorted(_commands(name, options)):
                 if not spec.access.offers(command):
                     raise Impossible(f"workload {name} needs {command}, which {spec.profile} does not offer")
                 if command not in KEYS and command not in SCRIPTS:
                     raise Impossible(f"workload {name} sends {command}, whose keys cannot be told apart on an endpoint")
-        if plan.scenario.clients.way == "replica" and not _has_readers(spec):
+        if route == "replica" and not _has_readers(spec):
             raise Impossible("route replica needs the endpoint of readers: give it as the second of urls")
         spec.access.credentials()
         spec.access.context()
