@@ -4,8 +4,9 @@
     python benchmarks/balance.py --measure       # and measured: real servers, real clients, 10^5 keys (minutes)
 
 Computed are `modulo`, the ring with 1 to 400 points a node, and the slots of a cluster of which the fifth node takes
-an even share of each of the four. Measured are the two routes on real servers: share of keys that another node
-answered for afterwards, reads that found nothing although the key had been written, and the hit rate over time.
+an even share of each of the four. Measured are both routes and a cluster on real servers: the share of the keys for
+which another node answered afterwards, reads that found nothing although the key had been written, and the hit rate
+over time.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ KEYS = 100_000
 POINTS = (1, 10, 40, 100, 160, 400)
 FOUR = ["n1", "n2", "n3", "n4"]
 FIVE = [*FOUR, "n5"]
+MEASURED = ("shards-resize-modulo", "shards-resize-ring", "cluster-resize")
+"""Built-in scenarios with a resize from 4 to 5 nodes."""
 THEORY = {"modulo": 0.8}
 """Share of keys that move; of the others a fifth does."""
 
@@ -78,7 +81,7 @@ def compute(count: int) -> list[Shared]:
     ]
 
 
-def measure(route: str, keys: int, seconds: int) -> dict[str, Any]:
+def measure(name: str, keys: int, seconds: int) -> dict[str, Any]:
     """A resize in the middle of a run on real servers: what checker `balance` says of it."""
     overrides = {
         "duration": f"{seconds}s",
@@ -87,15 +90,15 @@ def measure(route: str, keys: int, seconds: int) -> dict[str, Any]:
         "claims": {},
     }
     with tempfile.TemporaryDirectory(prefix="cachequake-balance-") as out:
-        done = run_scenario(load_scenario(f"shards-resize-{route}", overrides), seed=7, out=Path(out))
+        done = run_scenario(load_scenario(name, overrides), seed=7, out=Path(out))
     return done.result.findings["balance"].metrics
 
 
-def show(metrics: dict[str, Any], route: str) -> None:
+def show(metrics: dict[str, Any], name: str) -> None:
     """A run in three lines and its hit rate over time."""
     (resize,) = metrics["resizes"]
     print(
-        f"\n{route}: {resize['moved_share']:.1%} of {resize['keys']:,} keys moved (theory {resize['theory']:.0%}), "
+        f"\n{name}: {resize['moved_share']:.1%} of {resize['keys']:,} keys moved (theory {resize['theory']:.0%}), "
         f"told within {resize['told_within_ms']:.1f} ms\n  {metrics['checked']:,} requests, "
         f"hottest node {metrics['hottest_share']:.1%}, {resize['missed']:,} reads missed what was written before\n"
         f"  hit rate {resize['hit_rate_before']:.1%} in the second before, {resize['hit_rate_after']:.1%} right after"
@@ -114,8 +117,8 @@ def main() -> None:
     print(f"{options.keys:,} keys, 4 -> 5 nodes\n\n{'':<18}{'moved':>8}{'theory':>8}{'max/mean of 4':>15}{'of 5':>7}")
     for way, moved, four, five in compute(options.keys):
         print(f"{way:<18}{moved:>8.1%}{THEORY.get(way, 0.2):>8.0%}{four:>15.2f}{five:>7.2f}")
-    for route in ("modulo", "ring") if options.measure else ():
-        show(measure(route, options.keys, options.seconds), route)
+    for name in MEASURED if options.measure else ():
+        show(measure(name, options.keys, options.seconds), name)
 
 
 if __name__ == "__main__":

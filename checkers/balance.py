@@ -187,7 +187,7 @@ def _resizes(history: History, changes: list[Resize], reads: _Reads) -> list[dic
                 "keys": keys,
                 "keys_moved": moved,
                 "moved_share": moved / keys if keys else None,
-                "theory": theory and theory(len(change.before), len(change.after)),
+                "theory": theory and round(theory(len(change.before), len(change.after)), 4),
                 "missed": _missed(reads, change, times[number + 2][0]),
                 "hit_rate_before": reads.between(change.sent_ns - AROUND_NS, change.sent_ns),
                 "hit_rate_after": reads.between(change.heard_ns, change.heard_ns + AROUND_NS),
