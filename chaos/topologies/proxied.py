@@ -56,7 +56,9 @@ class ProxiedShards(Alone):
     def __init__(self, spec: ClusterSpec, proxies: Sequence[Member]) -> None:
         """`proxies` stand before the servers of `spec`. Raises ValueError for replicas, which nobody would use."""
         if spec.replicas:
-            raise ValueError(f"replicas: {spec.replicas}, but servers that a proxy shares the keys among have none: 0")
+            raise ValueError(
+                f"replicas: {spec.replicas}, but shards behind a proxy have none, nobody would use them; 0"
+            )
         super().__init__(servers(spec.primaries, spec.config), proxies)
         self.proxies = [member.name for member in proxies]
         self.groups = {"proxies": self.proxies}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fake_system import FakeSystem
 from hypothesis import given
@@ -133,3 +135,13 @@ def test_roles_in_words() -> None:
     assert survey.role("n4") == "replica of n1"
     system.servers["n3"].slots.clear()
     assert Survey.take(system).role("n3") == "primary without slots"
+
+
+def test_a_proxy_can_be_named_and_is_never_taken_for_a_server() -> None:
+    system = FakeSystem()
+    system.nodes = {**system.nodes, "p1": replace(system.nodes["n1"], name="p1")}  # one that would be asked is missing
+    survey = Survey.take(system)
+    assert "p1" not in survey.rows
+    assert survey.role("p1") == "proxy"
+    assert hit("p1", system) == ["p1"]
+    assert "p1" not in hit("all primaries", system)
