@@ -71,7 +71,7 @@ def in_cluster(history: History) -> bool:
 
     Outside one, whoever is asked answers: a replica serves reads of everybody.
     """
-    return bool(history.header.get("topology", "cluster") == "cluster")
+    return history.header.get("topology", "cluster") in ("cluster", "endpoint-cluster")
 
 
 @dataclass(frozen=True)

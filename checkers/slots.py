@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.context import OBSERVER_LAG_NS, Timeline, keys_have_slots, proxies, seconds
+from checkers.context import OBSERVER_LAG_NS, Timeline, in_cluster, keys_have_slots, proxies, seconds
 from checkers.finding import Anomaly, Collector, Finding, Verdict
 from checkers.history import OK, History, Operations
 from checkers.keyslot import key_slot
@@ -28,6 +28,9 @@ from checkers.zones import SECOND_HAND
 
 MOST_HOPS = 16
 """Nodes that redis-py and other clients ask before they give up."""
+
+_WRITES = ("write", "cas", "add", "mset")
+"""What only a primary acknowledges."""
 
 Numbers = NDArray[np.int64]
 
@@ -42,7 +45,7 @@ def check_slots(history: History) -> Finding:
     found = Collector("slots")
     if not keys_have_slots(history):
         return Finding("slots", Verdict.VALID, "nothing to check: keys have no slots here", metrics={"checked": 0})
-    served = _Served(history.operations, proxies(history))
+    served = _Served(history.operations, proxies(history), reads=in_cluster(history))
     metrics: dict[str, Any] = {"checked": len(served.rows), "slots": len(np.unique(served.slot))}
     metrics |= _split_ownership(served, timeline, found)
     metrics["long_redirections"] = _long_redirections(history.operations, timeline, found)
@@ -58,11 +61,16 @@ def check_slots(history: History) -> Finding:
 class _Served:
     """Operations that a node answered as the owner of their slot, by slot and start."""
 
-    def __init__(self, operations: Operations, between: Collection[str]) -> None:
-        """What the nodes `between` (proxies) answered, some other node had told them: they own no slots."""
+    def __init__(self, operations: Operations, between: Collection[str], *, reads: bool) -> None:
+        """What the nodes `between` (proxies) answered, some other node had told them: they own no slots.
+
+        `reads`: whether who answers a read holds itself for the owner; outside a cluster replicas answer them too.
+        """
         self.operations = operations
         serving = np.array([*(name not in between for name in operations.nodes), False])  # -1: nobody answered
         plain = (operations.type == OK) & serving[operations.node] & (operations.key >= 0)
+        if not reads:
+            plain &= np.isin(operations.f, [operations.code(f) for f in _WRITES])
         for row, detail in operations.details.items():
             if detail.get("asking") or detail.get("via") in (*SECOND_HAND, "cross-slot", "undeclared"):
                 plain[row] = False

@@ -11,6 +11,7 @@ from checkers.context import OBSERVER_LAG_NS, Timeline, in_cluster
 from checkers.history import Event, History, from_events
 from checkers.lineage import Lineage
 from checkers.reigns import reigns
+from checkers.slots import check_slots
 
 LAG = OBSERVER_LAG_NS
 SLOT = 42
@@ -81,3 +82,22 @@ def test_a_reign_counts_only_where_the_next_views_agree() -> None:
     assert [number >= 0 for number in numbers] == [True, True, False, False, False, True]
     assert numbers[0] == numbers[1] != numbers[5]
     assert all(number >= 0 for number in reigns(timeline("cluster", *events), "n1", times).tolist())
+
+
+@pytest.mark.parametrize(
+    ("topology", "f", "found"), [("cluster", "read", 1), ("replication", "read", 0), ("replication", "write", 1)]
+)
+def test_who_answers_reads_outside_a_cluster_need_not_hold_itself_for_the_owner(
+    topology: str, f: str, found: int
+) -> None:
+    turns = [("n1", 6 * LAG), ("n2", 6 * LAG + 10), ("n1", 6 * LAG + 20)]
+    operations = [
+        event
+        for value, (node, start) in enumerate(turns)
+        for event in (
+            Event("invoke", f, process=value, time=start, key="k0", value=value),
+            Event("ok", f, process=value, time=start + 5, key="k0", value=value, node=node),
+        )
+    ]
+    run = history(topology, *BASE, TAKEOVER, *operations)
+    assert check_slots(run).counts.get("split-ownership", 0) == found
