@@ -24,7 +24,7 @@ demo: install
 	@$(BIN)/cachequake demo
 
 test: $(VENV)/test-installed
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not soak"
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .
@@ -44,6 +44,7 @@ bench: $(VENV)/test-installed
 	$(BIN)/python benchmarks/proxy.py
 
 soak: $(VENV)/test-installed
+	$(BIN)/python -m pytest -m soak
 	$(BIN)/python tests/soak.py runs primary-partition kill-without-persistence replica-reads migration-crash
 	$(BIN)/python tests/soak.py runs steady graceful-failover slot-migration
 	$(BIN)/python tests/soak.py kills

@@ -23,7 +23,7 @@ from chaos.run import run_scenario
 from chaos.scenario import load_scenario
 from chaos.store import HISTORY, PARTS, locked
 
-pytestmark = [pytest.mark.server, pytest.mark.docker]
+pytestmark = [pytest.mark.server, pytest.mark.docker, pytest.mark.xdist_group("docker")]  # one engine, one worker
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -133,6 +133,7 @@ def test_a_primary_is_cut_off_together_with_clients_that_run_on_the_engine(tmp_p
     assert nothing_is_left(done.run_dir)
 
 
+@pytest.mark.soak
 def test_nothing_is_found_on_route_cluster(tmp_path):
     overrides = {"deploy": "docker", "duration": "2s", "clients.route": "cluster"}
     done = run_scenario(load_scenario("steady", overrides), seed=7, out=tmp_path)
@@ -141,6 +142,7 @@ def test_nothing_is_found_on_route_cluster(tmp_path):
     assert nothing_is_left(done.run_dir)
 
 
+@pytest.mark.soak
 def test_clocks_are_wrong_and_links_slow_there_as_well(tmp_path):
     faults = [
         {"fault": "skew", "target": "n1", "offset": "3s", "at": "300ms", "for": "1s"},
@@ -166,6 +168,7 @@ def test_without_the_socket_of_the_engine_nothing_is_left(tmp_path, monkeypatch)
     assert nothing_is_left((tmp_path / "latest").resolve())
 
 
+@pytest.mark.soak
 def test_a_first_ctrl_c_ends_the_load_and_what_was_done_is_checked(begun):
     child, run_dir = begun
     os.kill(child.pid, signal.SIGINT)
@@ -189,6 +192,7 @@ def test_what_killed_processes_leave_there_is_fetched_and_removed(begun):
     assert check_run(run_dir).operations["ok"] > 0
 
 
+@pytest.mark.soak
 def test_a_controller_whose_sender_is_gone_ends_by_itself_and_is_fetched_from_the_engine_it_was_sent_to(
     begun, remote, monkeypatch
 ):

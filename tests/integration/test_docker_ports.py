@@ -12,7 +12,7 @@ from chaos.run import run_scenario
 from chaos.scenario import load_scenario
 from chaos.store import HISTORY
 
-pytestmark = [pytest.mark.server, pytest.mark.docker]
+pytestmark = [pytest.mark.server, pytest.mark.docker, pytest.mark.xdist_group("docker")]  # one engine, one worker
 CUT_OFF = {"fault": "partition", "target": "primary of k0", "at": "500ms", "for": "2500ms"}
 
 
@@ -49,6 +49,7 @@ def test_ports_are_published_on_the_loopback_only_and_each_leads_to_its_node():
     assert not left_on_engine(run_dir)
 
 
+@pytest.mark.soak
 def test_nodes_know_each_other_by_addresses_of_the_network_that_leads_nowhere():
     with container_cluster(published=True) as (deployment, _):
         seen = deployment.call("n2", "CLUSTER", "NODES").decode()
