@@ -286,8 +286,7 @@ class LocalDeployment(Clock):
             return Process(name, command, directory, self._spawner, {})
         ours = {"port": str(DATA_PORT), "bind": own, "bind-source-addr": own}
         if self._network.dialled[name] != own:
-            ours["cluster-announce-ip"] = self._network.dialled[name]
-            ours["replica-announce-ip"] = self._network.dialled[name]
+            ours |= dict.fromkeys(program.announces, self._network.dialled[name])
         (directory / CONFIGURATION).write_text(configuration({**program.defaults, **member.config, **ours}))
         if skewed:
             self._clocks[name] = skew.WrongClock(directory)

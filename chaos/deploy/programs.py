@@ -47,6 +47,8 @@ class Program(NamedTuple):
     """What follows the configuration file on its command line."""
     defaults: Mapping[str, str] = {}
     """Directives unless the member sets them."""
+    announces: tuple[str, ...] = ("cluster-announce-ip", "replica-announce-ip")
+    """Directives that say at which address others should dial it, where that is not its own."""
     proxy: Proxy | None = None
     """How it is run where it is not the server under test."""
     faults: frozenset[str] | None = None
@@ -73,7 +75,7 @@ PROGRAMS: Mapping[str, Program] = {
             "appendonly": "no",
         },
     ),
-    "sentinel": Program(("--sentinel",), {"protected-mode": "no"}),
+    "sentinel": Program(("--sentinel",), {"protected-mode": "no"}, announces=("sentinel announce-ip",)),
     "twemproxy": Program(
         proxy=Proxy(twemproxy.find, twemproxy.FILE, twemproxy.write, twemproxy.command, binds=False),
         faults=FAULTS_ON_PROXIES,
