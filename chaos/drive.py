@@ -43,7 +43,8 @@ def make_crew(job: Job, recorder: Recorder, clock: Clock) -> Crew:
     unknown = set(job.route_options) - set(route.options)
     if unknown:
         raise BadInput(f"route {job.route} has no option {unknown.pop()!r}")
-    return route.crew(job, recorder, clock)
+    complete = msgspec.structs.replace(job, route_options={**route.options, **job.route_options})
+    return route.crew(complete, recorder, clock)
 
 
 class RunClock:
