@@ -60,6 +60,13 @@ class Offering(Clock):
         self._ends = ExitStack()
 
     def __enter__(self) -> Offering:
+        with ExitStack() as ends:
+            self._ends = ends
+            self._make()
+            self._ends = ends.pop_all()
+        return self
+
+    def _make(self) -> None:
         self._certify()
         password = self._directory / "admin"
         password.write_text(ADMIN)
@@ -78,7 +85,6 @@ class Offering(Clock):
         self._let_in()
         self.failover = self._ends.enter_context(_interface(self._fail_over))
         self.before = self._write_foreign()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._ends.close()

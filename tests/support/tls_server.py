@@ -52,4 +52,4 @@ def _unpacked(directory: Path) -> list[str]:
     for archive in archives.glob("*.deb"):
         subprocess.run(["dpkg", "-x", archive, root], capture_output=True, check=True)
     libraries = {str(path.parent) for path in root.rglob("*.so*")}
-    return ["env", f"LD_LIBRARY_PATH={':'.join(sorted(libraries))}", str(root / "usr/bin/redis-server")]
+    return ["/usr/bin/env", f"LD_LIBRARY_PATH={':'.join(sorted(libraries))}", str(root / "usr/bin/redis-server")]
