@@ -10,6 +10,7 @@ from fake_system import VirtualClock
 from nemeses.failover import FailoverFault
 from nemeses.fault import PlannedFault, Strike
 from nemeses.link_evidence import Cut, before_cut, proof_of_cut
+from nemeses.partition import LossFault
 from nemeses.round_trips import RoundTrips
 from nemeses.sentinels import Sight, newest, sentinels, sight
 from nemeses.stream import Stream
@@ -30,7 +31,7 @@ class Watched(VirtualClock):
         self.primaries = {"n1": None, "n2": "n1", "n3": "n1"}
         self.believed: dict[str, Sight | str] = dict.fromkeys(("s1", "s2", "s3"), Sight("n1", 0))
         self.dead: set[str] = set()
-        self.cut: set[frozenset[str]] = set()
+        self.severed: set[frozenset[str]] = set()
         self.coordinates = True
         self.asked: list[tuple[str, ...]] = []
 
@@ -78,7 +79,7 @@ class Watched(VirtualClock):
         return f"role:slave\r\nmaster_host:{self.nodes[primary].host}\r\nmaster_port:{PORT}\r\n".encode()
 
     def round_trip_ms(self, source: str, destination: str, *, payload: int = 0, timeout_ms: int = 5_000) -> float:
-        if frozenset((source, destination)) in self.cut or {source, destination} & self.dead:
+        if frozenset((source, destination)) in self.severed or {source, destination} & self.dead:
             raise Unreachable("no answer")
         return 0.1
 
@@ -162,11 +163,11 @@ def test_a_cut_is_believed_when_no_request_crosses_any_more() -> None:
     survey, cuts = Survey.take(system), isolated("n1")
     before = before_cut(system, cuts, survey)
     assert isinstance(before, RoundTrips)
-    system.cut = {frozenset(("n1", name)) for name in NAMES}
+    system.severed = {frozenset(("n1", name)) for name in NAMES}
     proof = proof_of_cut(system, cuts, survey, before, 5_000)
     assert {frozenset(link) for link in proof["no_round_trip"]} == {frozenset(("n1", name)) for name in NAMES[1:]}
     assert not before.crossed(100)
-    system.cut.clear()
+    system.severed.clear()
     assert before.crossed(100)
 
 
@@ -174,7 +175,7 @@ def test_a_cut_that_leaves_one_link_open_is_no_cut() -> None:
     system = Watched()
     survey, cuts = Survey.take(system), isolated("n1")
     before = before_cut(system, cuts, survey)
-    system.cut = {frozenset(("n1", name)) for name in NAMES[1:-1]}
+    system.severed = {frozenset(("n1", name)) for name in NAMES[1:-1]}
     with pytest.raises(InjectionFailed, match="stay unanswered"):
         proof_of_cut(system, cuts, survey, before, 5_000)
 
@@ -189,7 +190,7 @@ def test_silence_of_a_dead_server_is_no_proof() -> None:
 
 def test_a_link_that_was_dead_before_proves_nothing() -> None:
     system = Watched()
-    system.cut = {frozenset(("n1", name)) for name in NAMES}
+    system.severed = {frozenset(("n1", name)) for name in NAMES}
     with pytest.raises(InjectionFailed, match="even before the cut"):
         before_cut(system, isolated("n1"), Survey.take(system))
 
@@ -198,3 +199,46 @@ def test_servers_outside_a_cluster_have_no_bus() -> None:
     system = Watched()
     with pytest.raises(InjectionFailed, match="no bus"):
         before_cut(system, [Cut(("n1",), ("n2",), "bus")], Survey.take(system))
+
+
+class Lossy(Watched):
+    """Every request between servers takes so long, once packets are lost."""
+
+    took_ms = 200
+    losing = False
+
+    def lose(self, sources: Any, destinations: Any, *, percent: float) -> str:
+        self.losing = True
+        return "loss"
+
+    def cut(self, sources: Any, destinations: Any, *, port: str = "all") -> str:
+        raise AssertionError("nothing is cut here")
+
+    def heal(self, handle: str) -> None:
+        self.losing = False
+
+    def heal_all(self) -> None:
+        self.heal("loss")
+
+    def round_trip_ms(self, source: str, destination: str, *, payload: int = 0, timeout_ms: int = 5_000) -> float:
+        if self.losing:
+            self.sleep_until(self.now_ns() + self.took_ms * 1_000_000)
+        return 0.1
+
+
+def losing(system: Lossy) -> Strike:
+    planned = PlannedFault(0, "loss", "n1", 0, 0, 7, {"percent": 0.2})
+    return Strike(system, planned, ["n1"], 0, Stream(7), lambda step, value: None)
+
+
+def test_lost_packets_are_believed_when_a_request_takes_long() -> None:
+    evidence = LossFault().inject(losing(Lossy()))
+    assert evidence["round_trips"] == 1
+    assert evidence["late"].keys() == {"n1"}
+
+
+def test_requests_that_are_all_in_time_show_that_nothing_is_lost() -> None:
+    system = Lossy()
+    system.took_ms = 1
+    with pytest.raises(InjectionFailed, match="21 requests were all answered in time"):
+        LossFault().inject(losing(system))
