@@ -67,7 +67,7 @@ class _Audit:
         operations = self.operations
         types = operations.type[fates.write]
         acknowledged = types == OK
-        self.checked["register"] = int(acknowledged.sum())
+        self.checked["register"] += int(acknowledged.sum())
         for code, number in enumerate(np.bincount(fates.fate[acknowledged], minlength=len(FATES)).tolist()):
             self.fates[FATES[code]] += number
         seen = fates.reader >= 0

@@ -223,3 +223,12 @@ def test_nothing_changes_any_more_once_converged_or_split_for_good() -> None:
     assert not phases("split-for-good").converged
     assert not phases("not-converged").settled
     assert phases("not-converged", "converged").converged
+
+
+@pytest.mark.parametrize(
+    ("epochs", "acquired"),
+    [((5, 5), [0]), ((5, 6), [0, 1]), ((5, 3, 4), [0]), ((5, None), [0, 1]), ((5, None, 5), [0, 1, 2])],
+)
+def test_a_slot_is_acquired_with_an_epoch_greater_than_any_before(epochs: tuple[int, ...], acquired: list[int]) -> None:
+    run = timeline(*(view(100 + place, "n7", "primary", epoch, [0, 9]) for place, epoch in enumerate(epochs)))
+    assert [time // MS - 100 for time in run.acquired("n7", 5)] == acquired

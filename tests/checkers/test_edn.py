@@ -125,3 +125,7 @@ LAID_OUT = st.dictionaries(
 def test_a_map_on_one_line_means_what_it_means_on_two(fields: dict[str, str], between: str) -> None:
     text = "{" + between.join(f":{name} {value}" for name, value in fields.items()) + "}"
     assert loads(text) == loads(text[:-1] + "\n}")
+
+
+def test_a_brace_in_a_comment_closes_nothing() -> None:
+    assert loads("{:a 1 ; done}\n :b 2}") == {"a": 1, "b": 2}

@@ -205,3 +205,39 @@ def test_objects_that_are_written_otherwise_are_no_entries(value) -> None:
     also = history([WRITE, Op(7, 90, 91)])
     assert check_expiry(from_events(events)).metrics["checked"] == 0
     assert check_expiry(replace(also, header={})).counts == {"expired-read": 1}
+
+
+def test_other_objects_beside_entries_are_left_alone() -> None:
+    events = [
+        Event("invoke", "write", 7, 100, 0, "k0", 5),
+        Event("ok", "write", 7, 101, 1, "k0", 5),
+    ]
+    run = [Op(1, 0, 0, life=9), Op(None, 3, 3)]
+    mixed = from_events(
+        sorted(
+            [
+                *events,
+                Event("invoke", "write", 8, 0, 0, "t0", [1, 9 * STEP_NS / 1e6]),
+                Event("ok", "write", 8, 1, 0, "t0", [1, 9 * STEP_NS / 1e6]),
+                Event("invoke", "read", 9, 2, 3 * STEP_NS, "t0"),
+                Event("ok", "read", 9, 3, 3 * STEP_NS, "t0", None),
+            ],
+            key=lambda event: (event.time, event.type != "invoke"),
+        )
+    )
+    assert check_expiry(mixed).counts == found(run).counts == {"early-expiry": 1}
+    assert check_expiry(mixed).metrics["entries"] == 1
+
+
+def test_a_write_that_was_replaced_before_the_read_explains_nothing() -> None:
+    assert found([Op(1, 0, 0, life=1), Op(2, 1, 1, life=8), Op(None, 3, 3)]).counts == {"early-expiry": 1}
+    assert found([Op(1, 0, 0, life=8), Op(2, 1, 1, life=1), Op(None, 3, 3)]).counts == {}
+
+
+@pytest.mark.parametrize("lives", [(1, 9), (9, 1)])
+def test_of_writes_that_may_come_at_any_time_the_shortest_life_explains_most(lives: tuple[int, int]) -> None:
+    unknown = [Op(1 + place, 0, 0, life, "info") for place, life in enumerate(lives)]
+    assert found([*unknown, Op(3, 1, 1, life=8), Op(None, 5, 5)]).counts == {}
+    assert found([*unknown[lives[0] < lives[1] :][:1], Op(3, 1, 1, life=8), Op(None, 5, 5)]).counts == {
+        "early-expiry": 1
+    }

@@ -190,6 +190,7 @@ def test_increments_are_kept_hidden_or_lost_by_what_the_sum_leaves_open() -> Non
     assert fates(counted(*three, (1, "info"), total=10)) == {"kept": 3}
     assert fates(counted(*three, (9, "info"), (1, "info"), total=9)) == {"lost": 1, "superseded": 2}
     assert fates(counted(*three, (-4, "info"), total=6)) == {"kept": 3}
+    assert fates(counted((1, "ok"), (-1, "info"), total=1)) == {"kept": 1}
     assert fates(counted(*three, (-4, "info"), total=5)) == {"kept": 2, "lost": 1}
     assert counted(*three, (5, "info"), (1, "info"), (4, "fail"), total=10).metrics["counter_indeterminate"] == 2
     assert counted(*three, total=10).metrics["checked_by_object"]["counter"] == 3
@@ -221,8 +222,8 @@ def test_only_last_reads_of_replicas_are_compared_and_each_with_its_owners() -> 
     script.add("read", "s3", None, result=[1], final=True)
     script.add("read", "s6", None, result=[2], final=True)
     script.add("read", "s6", None, "fail", via="replica", final=True)
-    wrong = script.add("read", "s6", None, result=[], via="replica", final=True)
     script.add("read", "s3", None, result=[1], via="replica", final=True)
+    wrong = script.add("read", "s6", None, result=[], via="replica", final=True)
     finding = check_durability(script.history())
     assert finding.counts == {"replica-divergence": 1}
     assert finding.anomalies[0].operations[0] == wrong
@@ -276,3 +277,17 @@ def test_sets_have_no_order_and_values_are_compared_as_they_are() -> None:
     assert check_durability(script.history()).counts == {}
     script.add("read", "k3", None, result=8, via="replica", final=True)
     assert check_durability(script.history()).counts == {"replica-divergence": 1}
+
+
+def test_an_element_that_was_appended_twice_may_be_there_twice() -> None:
+    script = Script()
+    for element in (1, 1, 2):
+        script.add("txn", "l3", [["append", "l3", element]])
+    failed = script.add("txn", "l3", [["append", "l3", 3]], "fail")
+    script.add("txn", "l3", [["r", "l3", None]], result=[["r", "l3", [1, 1, 2, 3]]], final=True)
+    finding = check_durability(script.history())
+    assert finding.counts == {"failed-write-visible": 1}
+    assert finding.anomalies[0].operations[0] == failed
+    script.add("txn", "l3", [["r", "l3", None]], result=[["r", "l3", [1, 1, 2, 2, 1]]], final=True)
+    doubled = [a for a in check_durability(script.history()).anomalies if a.kind == "duplicate-write"]
+    assert sorted(anomaly.measured["times"] for anomaly in doubled) == [2, 3]
