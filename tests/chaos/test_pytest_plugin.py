@@ -33,9 +33,17 @@ class Runner:
         self.result: Result = sample_run().result
 
     def __call__(
-        self, scenario: Scenario, *, seed: int | None, server: str | None, image: str | None, out: Path
+        self,
+        scenario: Scenario,
+        *,
+        seed: int | None,
+        server: str | None,
+        image: str | None,
+        out: Path,
+        allow_faults_on: list[str],
     ) -> Run:
-        self.asked.append((scenario, {"seed": seed, "server": server, "image": image, "out": out}))
+        asked = {"seed": seed, "server": server, "image": image, "out": out, "allowed": allow_faults_on}
+        self.asked.append((scenario, asked))
         self.result.seed = 7 if seed is None else seed
         return Run(out / self.result.run, self.result)
 
@@ -108,13 +116,20 @@ def test_options_decide_seed_deployment_server_and_directory(pytester: pytest.Py
     pytester.makefile(".quake.yaml", first=SCENARIO)
 
     options = ["--quake-seed=41", "--quake-deploy=docker", "--quake-server=/srv/redis", "--quake-image=redis:8"]
+    options += ["--quake-allow-faults-on=cache.example.com"]
     done = pytester.runpytest_inprocess(*LOAD, *options)
 
     done.assert_outcomes(passed=1)
     done.stdout.fnmatch_lines(["cachequake: image redis:8, runs in *"])
     scenario, asked = runner.asked[0]
     assert scenario.deploy == "docker"
-    assert asked == {"seed": 41, "server": "/srv/redis", "image": "redis:8", "out": pytester.path / "out/quake"}
+    assert asked == {
+        "seed": 41,
+        "server": "/srv/redis",
+        "image": "redis:8",
+        "out": pytester.path / "out/quake",
+        "allowed": ["cache.example.com"],
+    }
 
 
 def test_an_unknown_deployment_is_an_error_that_names_it(pytester: pytest.Pytester, runner: Runner) -> None:
