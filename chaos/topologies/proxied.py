@@ -46,8 +46,6 @@ OPTIONS: Mapping[str, Any] = {
 READY_TIMEOUT_MS = 10_000
 PROBES = 64
 """Keys asked for through a fresh proxy: enough to reach every server, with any hashing."""
-REFUSED_WORKLOADS = {"multikey": "MULTI and EVAL_RO"}
-"""Workloads that need what a proxy does not know."""
 
 
 class ProxiedShards(Alone):
@@ -184,8 +182,9 @@ def _hosts(reply: bytes) -> set[str]:
 def refuses(workloads: Mapping[str, Mapping[str, Any]]) -> str | None:
     """Why these workloads, by name with their options, cannot be done through a proxy; None when they can."""
     for name, options in workloads.items():
-        if name in REFUSED_WORKLOADS:
-            return f"workload {name} needs {REFUSED_WORKLOADS[name]}, which proxies do not know"
+        if name == "multikey" and (not options["plain"] or options["cross_slot"]):
+            need = "needs MULTI and EVAL_RO, which proxies do not know, unless it is {plain: true, cross_slot: 0%}"
+            return f"workload multikey {need}"
         if options.get("wait") is not None:
             return f"workload {name} with `wait` needs WAIT, which proxies do not know"
     return None

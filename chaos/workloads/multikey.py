@@ -1,6 +1,7 @@
 """Several keys of one hash tag, always written and read together: a read that sees half of a write is torn.
 
-The same write is done in three ways that the server promises to be atomic: MSET, MULTI/EXEC and a Lua script.
+The same write is done in three ways that the server promises to be atomic: MSET, MULTI/EXEC and a Lua script; with
+`plain: true` by MSET alone, which proxies know.
 
 A share of the operations crosses slots on purpose, on keys of their own (`{x0}:a` and a neighbour), never on those
 of a group: with via `cross-slot` all keys are declared and the server must refuse; with via `undeclared` a script
@@ -36,7 +37,7 @@ class Multikey:
     """`mset` {k: v, ...} and `mget` {k: v or null, ...} over all keys of a group, `{g0}:a`, `{g0}:b`, ..."""
 
     name = "multikey"
-    defaults: Mapping[str, Any] = {"groups": 10, "size": 3, "reads": 0.5, "cross_slot": 0.05}
+    defaults: Mapping[str, Any] = {"groups": 10, "size": 3, "reads": 0.5, "cross_slot": 0.05, "plain": False}
     checkers: tuple[str, ...] = ("multikey",)
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -47,6 +48,7 @@ class Multikey:
         self.groups = [(f"{{g{group}}}", _keys(f"{{g{group}}}", letters)) for group in range(chosen["groups"])]
         self.reads: float = chosen["reads"]
         self.cross_slot: float = chosen["cross_slot"]
+        self.ways = (None,) if chosen["plain"] else (None, "multi", "script")
         self.pairs = [(first, (f"{first}:a", f"{second}:a")) for first, second in islice(_neighbours(), PAIRS)]
 
     def operation(self, client: int, n: int, draw: Stream) -> Operation:
@@ -55,7 +57,7 @@ class Multikey:
             first, pair = draw.choice(self.pairs)
             return _crossing(first, pair, unique_value(client, n), draw)
         tag, keys = draw.choice(self.groups)
-        via = draw.choice((None, "multi", "script"))
+        via = draw.choice(self.ways)
         if draw.chance(self.reads):
             return _read(tag, keys, via, via)
         return _write(tag, keys, unique_value(client, n), via, via)

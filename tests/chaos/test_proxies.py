@@ -97,6 +97,7 @@ def test_a_missing_program_is_said_with_how_to_get_it(module, hint, monkeypatch)
         (", behind: sentinels", "", "none of shards, cluster"),
         (", proxies: 0", "", "at least one"),
         ("", "workload: {multikey: {}}", "workload multikey needs MULTI"),
+        ("", "workload: {multikey: {plain: true}}", "unless it is {plain: true, cross_slot: 0%}"),
         ("", "workload: {register: {wait: {replicas: 1, timeout: 100ms}}}", "needs WAIT"),
         ("", "clients: {route: bare}", "route: bare does not lead to topology proxied; use one of proxy"),
         (", proxy: envoy", "nemesis: [{fault: kill, target: primary of k0}]", "only the proxy knows"),
