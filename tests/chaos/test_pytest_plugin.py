@@ -74,7 +74,8 @@ def test_a_scenario_file_whose_claims_hold_passes(pytester: pytest.Pytester, run
     done.assert_outcomes(passed=1)
     done.stdout.fnmatch_lines(["*first.quake.yaml::short PASSED*"])
     assert runner.asked[0][0].duration_ms == 2_000
-    assert runner.asked[0][1] == {"seed": None, "server": None, "image": None, "out": pytester.path / "runs"}
+    nothing = {"seed": None, "server": None, "image": None, "allowed": []}
+    assert runner.asked[0][1] == {**nothing, "out": pytester.path / "runs"}
 
 
 def test_a_broken_claim_fails_with_explanation_and_reproduction(pytester: pytest.Pytester, runner: Runner) -> None:
