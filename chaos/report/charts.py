@@ -209,8 +209,13 @@ def _segment(node: str, segment: Segment, axis: Axis, top: int) -> Html:
     start, end = axis.x(segment.start), axis.x(segment.end)
     told = segment.told
     role = f"primary of {slots(told.get('slots') or [])}" if told.get("role") == "primary" else segment.state
-    shown = {"down": "does not answer", "refusing": f"{role}, sees the cluster as failed"}.get(segment.state, role)
-    title = f"{node}: {shown}, epoch {told.get('epoch')}, {seconds(segment.start)} to {seconds(segment.end)}"
+    shown = {
+        "down": "does not answer",
+        "refusing": f"{role}, sees the cluster as failed",
+        "sentinel": f"Sentinel, names {told.get('primary')} as primary",
+    }.get(segment.state, role)
+    epoch = "" if told.get("epoch") is None else f", epoch {told['epoch']}"
+    title = f"{node}: {shown}{epoch}, {seconds(segment.start)} to {seconds(segment.end)}"
     label = segment.state if end - start > _LETTER * len(segment.state) + 8 else ""
     return tag(
         "g",

