@@ -7,13 +7,16 @@ from fake_cluster import FakeCluster, Scene
 from redis.crc import key_slot
 
 from chaos.errors import BadInput
+from chaos.routes import ROUTES
 from chaos.routes.bare import Bare
 from chaos.routes.near import Near
 from chaos.routes.slotmap import SlotMap
 from chaos.routes.split import Copies, Split
-from chaos.scenario import load_scenario
+from chaos.scenario import load_scenario, validate
+from chaos.topologies import TOPOLOGIES
 from chaos.workloads import WORKLOADS, Mixture
 from chaos.workloads.hotkey import VIRAL
+from chaos.yaml_source import parse_yaml
 from checkers import check
 from checkers.finding import Verdict
 from checkers.history import FAIL, INFO, OK
@@ -313,3 +316,27 @@ def test_options_of_a_route_stand_among_the_clients():
 def test_wrong_options_are_refused_before_anything_runs(clients, message):
     with pytest.raises(BadInput, match=message):
         scenario(**clients)
+
+
+@pytest.mark.parametrize("route", ["l1", "split"])
+def test_what_is_wrapped_is_by_default_what_leads_to_the_topology(route):
+    overrides = {"cluster": {"topology": "shards"}, "clients": {"route": route}, "workload": {"hotkey": {}}}
+    made = load_scenario("steady", overrides)
+    assert made.clients.way == TOPOLOGIES["shards"].routes[0]
+    assert validate(parse_yaml(made.to_yaml(), "again")) == made
+
+
+@pytest.mark.parametrize(
+    ("server", "fits"),
+    [
+        ("redis 8.2.3", True),
+        ("redis 7.4.0 (image redis:7.4)", True),
+        ("redis 7.2.4", False),
+        ("valkey 9.1.2", False),
+        ("unknown", False),
+    ],
+)
+def test_redis_py_caches_with_newer_redis_only(server, fits):
+    reason = ROUTES["tracking"].unfit(server)
+    assert (reason is None) is fits
+    assert fits or f"this is {server}; name one with --server" in reason
