@@ -83,10 +83,10 @@ def register_fates(history: History, timeline: Timeline) -> Fates:
 
 @dataclass(frozen=True)
 class _Finals:
-    """The last answered final read of each key: row, key and writer."""
+    """The last answered final read of each object: row, object and writer."""
 
     row: Numbers
-    key: Numbers
+    object: Numbers
     writer: Numbers
 
 
@@ -98,7 +98,9 @@ class _Table:
         writes, written = _writes(operations)
         reads, returned = _reads(operations, operations.key[writes])
         code = codes_of(written + returned, None)
-        named = packed(_objects(operations, np.concatenate((writes, reads))), code)
+        self.object = _objects(operations)
+        """By row of the history: a number for the object that it is about."""
+        named = packed(self.object[np.concatenate((writes, reads))], code)
         pair, wanted = np.split(named, [len(writes)])
         _, first, count = np.unique(pair, return_index=True, return_counts=True)
         self.repeated = np.unique(operations.key[writes[first[count > 1]]])
@@ -128,15 +130,15 @@ class _Table:
         self.known_end[seen] = np.minimum(self.known_end[seen], ends[self.reader[seen]])
 
     def finals(self) -> _Finals:
-        """The last final read of each key that the key's owner answered."""
+        """The last final read of each object that the owner of its key answered."""
         rows = self.read
         chosen = np.flatnonzero(self.operations.final[rows])
         chosen = (
             chosen[[owners_answer(self.operations, row) for row in rows[chosen].tolist()]] if len(chosen) else chosen
         )
-        keys, backwards = np.unique(self.operations.key[rows[chosen]][::-1], return_index=True)
+        objects, backwards = np.unique(self.object[rows[chosen]][::-1], return_index=True)
         last = chosen[len(chosen) - 1 - backwards]
-        return _Finals(rows[last], keys.astype(np.int64), self.writer[last])
+        return _Finals(rows[last], objects, self.writer[last])
 
     def known_ends(self, writer: Numbers) -> Numbers:
         """The known end of the writes that reads returned: -1 for the initial value, `NEVER` for nobody's."""
@@ -158,11 +160,11 @@ def _marked(operations: Operations, wanted: Callable[[dict[str, Any]], bool]) ->
 
 def _judge_by_finals(table: _Table, finals: _Finals, fate: Numbers, proof: Numbers) -> None:
     operations = table.operations
-    keys = operations.key[table.write]
+    objects = table.object[table.write]
     if not len(finals.row):
         return
-    position = np.minimum(np.searchsorted(finals.key, keys), len(finals.key) - 1)
-    answered = (finals.key[position] == keys) & (finals.writer[position] != NOBODY)
+    position = np.minimum(np.searchsorted(finals.object, objects), len(finals.object) - 1)
+    answered = (finals.object[position] == objects) & (finals.writer[position] != NOBODY)
     older = table.known_ends(finals.writer)[position] < operations.start[table.write]
     fate[answered] = SUPERSEDED
     fate[answered & older] = LOST
@@ -215,37 +217,38 @@ def _contradicted(table: _Table, timeline: Timeline, reads: Numbers) -> NDArray[
 def _older_answers(table: _Table, writes: Numbers, reads: Numbers) -> Iterator[tuple[int, int]]:
     """For each write the read among `reads` that began after it ended and returned the oldest value, if that is older.
 
-    A suffix minimum: reads in order of (key, start), their values ranked by known end, and the minimum taken from the
-    back; ranks are offset by the key so that a minimum never reaches from one key into the one before.
+    A suffix minimum: reads in order of (object, start), their values ranked by known end, and the minimum taken from
+    the back; ranks are offset by the object so that a minimum never reaches from one into the one before.
     """
     operations = table.operations
     rows = table.read[reads]
-    order = np.lexsort((operations.start[rows], operations.key[rows]))
-    reads, rows = reads[order], rows[order]
+    about = table.object[rows]
+    order = np.lexsort((operations.start[rows], about))
+    reads, rows, about = reads[order], rows[order], about[order]
     known = table.known_ends(table.writer[reads])
     by_age = np.argsort(known, kind="stable")
     rank = np.empty(len(reads), np.int64)
     rank[by_age] = np.arange(len(reads))
     span = np.int64(len(reads) + 1)
-    oldest = np.minimum.accumulate((operations.key[rows] * span + rank)[::-1])[::-1]
+    oldest = np.minimum.accumulate((about * span + rank)[::-1])[::-1]
     ends = operations.end[table.write[writes]]
     times = np.sort(np.concatenate([operations.start[rows], ends]))
     width = np.int64(len(times) + 1)
-    line = operations.key[rows] * width + np.searchsorted(times, operations.start[rows])
-    keys = operations.key[table.write[writes]]
-    position = np.searchsorted(line, keys * width + np.searchsorted(times, ends), side="right")
+    line = about * width + np.searchsorted(times, operations.start[rows])
+    objects = table.object[table.write[writes]]
+    position = np.searchsorted(line, objects * width + np.searchsorted(times, ends), side="right")
     inside = position < len(reads)
-    inside[inside] = operations.key[rows[position[inside]]] == keys[inside]
+    inside[inside] = about[position[inside]] == objects[inside]
     writes, position = writes[inside], position[inside]
     found = by_age[oldest[position] % span]
     older = known[found] < operations.start[table.write[writes]]
     yield from zip(writes[older].tolist(), reads[found[older]].tolist(), strict=True)
 
 
-def _objects(operations: Operations, rows: Numbers) -> Numbers:
-    """A number for each register and group; where they have the same key, or none, they are different objects."""
-    grouped = np.isin(operations.f[rows], [operations.code(f) for f in ("mset", "mget")])
-    numbers: Numbers = operations.key[rows].astype(np.int64) + 1 + grouped * (len(operations.keys) + 1)
+def _objects(operations: Operations) -> Numbers:
+    """By row a number for the register or group; with the same key, or none, those are different objects."""
+    grouped = np.isin(operations.f, [operations.code(f) for f in ("mset", "mget")])
+    numbers: Numbers = operations.key.astype(np.int64) + 1 + grouped * (len(operations.keys) + 1)
     return numbers
 
 

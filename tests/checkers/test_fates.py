@@ -363,3 +363,62 @@ def test_without_convergence_a_last_read_still_shows_what_was_kept() -> None:
     ):
         assert fate_of(1, history(ops, converged=False)) == fate
     assert fate_of(2, history([OLD, WRITE, shown], converged=False)) == "unknown"
+
+
+def test_the_first_operation_of_all_can_be_the_read_that_shows_when_a_write_had_taken_effect() -> None:
+    first = [Op("read", "k3", 1, 0, 2, "ok", "n1"), OLD._replace(type="info", start=1)]
+    assert fate_of(2, history([*first, WRITE, STALE._replace(start=30, end=31, final=True)])) == "lost"
+
+
+def test_a_write_that_was_asked_for_elsewhere_is_not_judged_by_lineage() -> None:
+    run = history(PLAY, N1, N4, TAKEOVER)
+    row = next(row for row in range(5) if run.operations.start[row] == WRITE.start)
+    run.operations.details[row] = {"asking": True}
+    assert fate_of(2, run) == "superseded"
+
+
+def test_a_write_that_the_last_read_returned_is_kept_whatever_was_read_before() -> None:
+    assert fate_of(2, history([OLD, WRITE, STALE, FINAL._replace(value=2)], N1, N4, TAKEOVER)) == "kept"
+
+
+def test_keys_are_judged_each_by_itself() -> None:
+    other = [op._replace(key="k6", value=(op.value or 0) + 100) for op in PLAY]
+    run = history([*PLAY, *other], N1, N4, TAKEOVER)
+    assert [fate_of(value, run) for value in (1, 2, 3, 102, 103)] == ["superseded", "lost", "kept", "lost", "kept"]
+    only = [*other, *(op for op in PLAY if op is not STALE)]
+    run = history(only, N1, N4, TAKEOVER)
+    assert [fate_of(value, run) for value in (2, 102)] == ["superseded", "lost"]
+    reads_without = [op for op in PLAY if op.f == "write"]
+    assert fate_of(3, history([*reads_without, *other], N1, N4, TAKEOVER)) == "unknown"
+
+
+def test_a_comparison_that_set_is_a_write() -> None:
+    swap = OLD._replace(f="cas")
+    events = history([swap, Op("read", "k3", None, 30, 31, "ok", "n1", True)])
+    events.operations.value[0] = [None, 1]
+    fates = register_fates(events, Timeline.of(events))
+    assert [FATES[fate] for fate in fates.fate.tolist()] == ["lost"]
+
+
+@pytest.mark.parametrize("key", ["k3", None])
+@pytest.mark.parametrize("seen", [(1, None), (None, 1), (1, 1), (None, None)])
+def test_a_register_and_a_group_of_the_same_name_are_two_objects(
+    key: str | None, seen: tuple[int | None, int | None]
+) -> None:
+    register, group = seen
+    events = [
+        Event("invoke", "write", 0, time=0, key=key, value=1),
+        Event("ok", "write", 0, time=1, key=key, value=1, node="n1"),
+        Event("invoke", "mset", 1, time=0, key=key, value={"a": 1, "b": 1}),
+        Event("ok", "mset", 1, time=1, key=key, value={"a": 1, "b": 1}, node="n1"),
+        Event("invoke", "read", 1_000_000, time=30, key=key, final=True),
+        Event("ok", "read", 1_000_000, time=31, key=key, value=register, node="n1", final=True),
+        Event("invoke", "mget", 1_000_001, time=32, key=key, value={"a": None, "b": None}, final=True),
+        Event("ok", "mget", 1_000_001, time=33, key=key, value={"a": group, "b": group}, node="n1", final=True),
+        Event("info", "phase", "controller", time=29, value={"phase": "converged"}),
+    ]
+    run = from_events(events)
+    fates = register_fates(run, Timeline.of(run))
+    assert fates.repeated == []
+    found = {run.operations.f[row]: FATES[fate] for row, fate in zip(fates.write, fates.fate, strict=True)}
+    assert [found[run.operations.code(f)] for f in ("write", "mset")] == ["kept" if value else "lost" for value in seen]
