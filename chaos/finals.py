@@ -44,11 +44,16 @@ class Rest:
                 self._holders.setdefault(key, []).append(node)
 
     def worth_starting_everywhere(self, reads: Sequence[Operation]) -> list[Operation]:
-        """Reads of keys that somebody holds who does not own them, or that are missing, and a sample of the others.
+        """Reads of keys that somebody holds who does not own them, and a sample of the others.
 
-        Where the owner alone holds a key, whether it can be reached is a question of the map, not of the key.
+        Where the owner alone holds a key, whether it can be reached is a question of the map, not of the key; and
+        what nobody holds is nowhere to be reached.
         """
-        suspicious = [read for read in reads if self._holders.get(read.routing) != [self.owner(read.routing)]]
+        suspicious = [
+            read
+            for read in reads
+            if (holders := self._holders.get(read.routing)) is not None and holders != [self.owner(read.routing)]
+        ]
         doubted = set(map(id, suspicious))
         others = [read for read in reads if id(read) not in doubted]
         return suspicious + others[:: max(1, len(others) // SAMPLE)]
