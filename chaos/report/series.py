@@ -102,12 +102,17 @@ def _segments(events: Sequence[Event], until: int) -> list[Segment]:
     merged: list[Segment] = []
     for event in events:
         state, time = _state(event.value), event.time or 0
-        if merged and merged[-1].state == state:
+        if merged and merged[-1].state == state and not _other_primary(merged[-1].told, event.value):
             continue
         if merged:
             merged[-1] = merged[-1]._replace(end=time)
         merged.append(Segment(time, until, state, event.value))
     return merged
+
+
+def _other_primary(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a Sentinel went over to another primary."""
+    return now.get("role") == "sentinel" and before.get("primary") != now.get("primary")
 
 
 def _state(view: dict[str, Any]) -> str:
