@@ -43,6 +43,11 @@ def _metric(checker: str, *path: str) -> Callable[[Result], float | None]:
     return of
 
 
+def _percent(checker: str, key: str) -> Callable[[Result], float | None]:
+    share = _metric(checker, key)
+    return lambda result: None if (found := share(result)) is None else 100 * found
+
+
 def _count(*kinds: str) -> Callable[[Result], float | None]:
     return lambda result: result.count(*kinds)
 
@@ -54,9 +59,10 @@ MEASURES: tuple[Measure, ...] = (
     Measure("versions behind", "", _metric("staleness", "max_versions")),
     Measure("torn reads", "", _count("torn-read")),
     Measure("no writes for", "ms", _metric("availability", "longest_ms")),
-    Measure("keys moved", "%", _metric("balance", "keys_moved_percent")),
-    Measure("hottest node", "%", _metric("balance", "hottest_percent")),
-    Measure("hit rate", "%", _metric("balance", "hit_percent")),
+    Measure("keys moved", "%", _percent("balance", "keys_moved")),
+    Measure("hottest node", "%", _percent("balance", "hottest_share")),
+    Measure("hit rate", "%", _percent("balance", "hit_rate")),
+    Measure("hops", "", _metric("balance", "hops_mean")),
     Measure("operations", "/s", _metric("availability", "operations_per_second")),
     Measure("p50", "ms", _metric("availability", "latency_ms", "p50")),
     Measure("p99", "ms", _metric("availability", "latency_ms", "p99")),

@@ -405,4 +405,4 @@ def _possible_fault(source: Source, place: Place, fault: FaultSpec, scenario: Sc
     if fault.options.get("with_clients", 0) > scenario.clients.count:
         source.fail((*place, "with_clients"), f"with_clients: there are {scenario.clients.count} clients")
     if "resize" in FAULTS[fault.fault].requires and (add := asked(fault.options)[0]) > len(topology.groups["spares"]):
-        source.fail(place, f"add: {add}: as many nodes must be spare; write `spare: {add}` under cluster")
+        source.fail(place, f"add: {add}: as many nodes must be spare; write `spare: {add}` under cluster", Impossible)
