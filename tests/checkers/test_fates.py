@@ -301,6 +301,7 @@ def test_the_same_node_lost_it_only_if_it_ended_or_gave_the_slot_away_in_between
     back = view(8 * LAG, "n1", "primary", 1)
     for time, lost in ((5 * LAG, False), (5 * LAG + 1, True)):
         assert supersedes(*BASE, view(time, "n1", "replica", 1, "n4"), back, **same) is lost
+    assert not supersedes(*BASE, back, **same)
     down = Event("info", "view", "observer", time=6 * LAG, value={"node": "n1", "state": "down"})
     assert supersedes(*BASE, down, back, **same)
 

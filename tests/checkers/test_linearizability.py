@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from registers import anything, correct
 
-from checkers.finding import Verdict
+from checkers.finding import Finding, Verdict
 from checkers.history import OK, Event, History, HistoryError, from_events
 from checkers.linearizability import check_registers
+from checkers.linearizability_general import check_model
 from checkers.zones import packed
 
 
@@ -265,3 +266,46 @@ def test_a_value_from_nowhere_is_told_before_any_other_contradiction() -> None:
     assert anomaly.operations == [6, 8]
     [anomaly] = check_registers(as_history([*stale, Op("write", 7, 0, 1, "fail"), Op("read", 7, 6, 7)])).anomalies
     assert anomaly.operations == [8, 6]
+
+
+def _searched(*more: tuple[str, str, int | None, str | None]) -> Finding:
+    """What the search says of a write of 1 and one of 2, one after the other, and of these (f, type, value, via)."""
+    events = []
+    for place, (f, kind, value, via) in enumerate([("write", "ok", 1, None), ("write", "ok", 2, None), *more]):
+        asked = value if f == "write" else None
+        events.append(Event("invoke", f, place, time=10 * place, key="k0", value=asked, via=via))
+        events.append(Event(kind, f, place, time=10 * place + 1, key="k0", value=value))
+    return check_model(from_events(events), "register")
+
+
+@pytest.mark.parametrize(
+    ("more", "checked", "verdict"),
+    [
+        (("read", "ok", 2, None), 3, Verdict.VALID),
+        (("read", "ok", 1, None), 3, Verdict.INVALID),
+        (("read", "ok", 1, "replica"), 2, Verdict.VALID),
+        (("read", "info", 1, None), 2, Verdict.VALID),
+        (("read", "fail", 1, None), 2, Verdict.VALID),
+        (("write", "info", 3, "replica"), 3, Verdict.VALID),
+        (("write", "fail", 3, None), 2, Verdict.VALID),
+    ],
+)
+def test_the_search_looks_at_what_may_have_happened_and_at_reads_of_owners(
+    more: tuple[str, str, int | None, str | None], checked: int, verdict: Verdict
+) -> None:
+    finding = _searched(more)
+    assert (finding.metrics["checked"], finding.metrics["keys"], finding.verdict) == (checked, 1, verdict)
+
+
+def test_an_object_of_which_nothing_is_looked_at_is_not_counted() -> None:
+    events = [
+        Event("invoke", "write", 0, time=0, key="k0", value=1),
+        Event("fail", "write", 0, time=1, key="k0", value=1),
+    ]
+    metrics = check_model(from_events(events), "register").metrics
+    assert (metrics["checked"], metrics["keys"]) == (0, 0)
+
+
+def test_a_failed_write_explains_no_later_read() -> None:
+    assert _searched(("write", "fail", 3, None), ("read", "ok", 3, None)).verdict is Verdict.INVALID
+    assert _searched(("write", "info", 3, None), ("read", "ok", 3, None)).verdict is Verdict.VALID

@@ -63,6 +63,14 @@ def test_a_lock_that_may_have_expired_is_free(ttl: float | None, counts: dict[st
     assert not is_expiring(recorded(*operations))
 
 
+@pytest.mark.parametrize(("released", "counts"), [((1, 2), {}), ((0, 1), {"two-holders": 1})])
+def test_a_release_that_was_over_before_the_next_request_frees_nothing(
+    released: tuple[int, int], counts: dict[str, int]
+) -> None:
+    operations = [(*released, "ok", "release", "a"), (2, 3, "ok", "acquire", "a"), (4, 5, "ok", "acquire", "b")]
+    assert check_locks(recorded(*operations)).counts == counts
+
+
 def test_granted_and_released_while_another_held() -> None:
     operations = [
         (0, 1, "ok", "acquire", "a"),

@@ -291,3 +291,44 @@ def test_an_element_that_was_appended_twice_may_be_there_twice() -> None:
     script.add("txn", "l3", [["r", "l3", None]], result=[["r", "l3", [1, 1, 2, 2, 1]]], final=True)
     doubled = [a for a in check_durability(script.history()).anomalies if a.kind == "duplicate-write"]
     assert sorted(anomaly.measured["times"] for anomaly in doubled) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("server", "via", "weak"),
+    [
+        ("redis 7.0.15", "replica", True),
+        ("redis 6.2.1", "replica", True),
+        ("redis 8.0.1", "replica", False),
+        ("valkey 7.2.5", "replica", False),
+        ("redis 7.0.15", None, False),
+    ],
+)
+def test_a_torn_read_names_the_weakness_of_replicas_where_the_server_has_it(
+    server: str, via: str | None, weak: bool
+) -> None:
+    script = Script()
+    script.add("mset", "{g1}", dict.fromkeys(GROUP, 1))
+    script.add("mset", "{g1}", dict.fromkeys(GROUP, 2))
+    torn = script.add("mget", "{g1}", dict.fromkeys(GROUP), result={GROUP[0]: 2, GROUP[1]: 1, GROUP[2]: 1}, via=via)
+    run = script.history()
+    run.header["server"] = server
+    finding = check_multikey(run)
+    assert finding.metrics["torn_by_answerer"] == {"replica" if via else "owner": 1}
+    [anomaly] = finding.anomalies
+    assert ("MIGRATE" in anomaly.explanation) is weak
+    assert anomaly.operations == [torn, 0, 2]
+
+
+def test_a_value_that_several_writes_of_a_group_have_names_none_of_them() -> None:
+    script = Script()
+    script.add("mset", "{g1}", {GROUP[0]: 1, GROUP[1]: 1, GROUP[2]: 1})
+    script.add("mset", "{g1}", {GROUP[0]: 1, GROUP[1]: 2, GROUP[2]: 2})
+    script.add("mget", "{g1}", dict.fromkeys(GROUP), result={GROUP[0]: 1, GROUP[1]: 2, GROUP[2]: 2})
+    script.add("mget", "{g1}", dict.fromkeys(GROUP), result={GROUP[0]: 1, GROUP[1]: 1, GROUP[2]: 2})
+    script.add("mget", "{g1}", dict.fromkeys(GROUP), result={GROUP[0]: None, GROUP[1]: None, GROUP[2]: 2})
+    script.add("mget", "{g1}", dict.fromkeys(GROUP), "info", result={GROUP[0]: None, GROUP[1]: None, GROUP[2]: 2})
+    finding = check_multikey(script.history())
+    assert finding.counts == {"torn-read": 2}
+    assert [anomaly.operations for anomaly in finding.anomalies] == [[6, 0, 2], [8, 2]]
+    assert finding.metrics["checked"] == 3
+    assert finding.metrics["groups"] == 1

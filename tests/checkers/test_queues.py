@@ -47,7 +47,19 @@ IN3 = (2, 3, "ok", "enqueue", 3)
         ([(4, 5, "ok", "dequeue", 1), (6, 7, "ok", "enqueue", 1)], {"phantom-element": 1}),
         ([IN1, IN2, IN3, (4, 9, "ok", "drain", [1, 2])], {"lost-element": 1}),
         ([IN1, IN2, (4, 9, "info", "drain", None), (10, 11, "ok", "dequeue", None)], {}),
+        ([IN1, (5, 7, "info", "dequeue", None), (4, 5, "ok", "dequeue", None)], {}),
         ([IN1, IN2], {}),
+        (
+            [
+                (0, 1, "ok", "enqueue", 1),
+                (2, 3, "ok", "enqueue", 2),
+                (4, 5, "ok", "enqueue", 3),
+                (10, 30, "ok", "dequeue", 2),
+                (12, 14, "ok", "dequeue", 3),
+                (16, 17, "ok", "dequeue", 1),
+            ],
+            {"reordered-element": 1},
+        ),
     ],
 )
 def test_follows_the_elements(operations: list[Any], counts: dict[str, int]) -> None:

@@ -128,10 +128,11 @@ class Run:
         final = more.get("final", False)
         via = more.pop("via", None)
         asking = more.pop("asking", False)
+        more = {"key": "k0", **more}
         process = 1_000_000 if final else 0
         index = len(self.events)
-        self._event("invoke", f, process, value if f == "write" else None, key="k0", via=via, **more)
-        self._event("ok", f, process, value, key="k0", node=node, asking=asking, **more)
+        self._event("invoke", f, process, value if f == "write" else None, via=via, **more)
+        self._event("ok", f, process, value, node=node, asking=asking, **more)
         return index
 
     def converge(self, phase: str = "converged") -> None:
@@ -360,3 +361,37 @@ def test_who_answered_is_unknown_without_a_node_and_before_the_first_view() -> N
     metrics = check_staleness(run.history()).metrics
     assert {who: group["stale"] for who, group in metrics["by_answerer"].items()} == {"unknown": 2, "primary": 1}
     assert {node: group["stale"] for node, group in metrics["by_node"].items()} == {"n1": 2, "unknown": 1}
+
+
+def test_a_rollback_is_proved_whatever_is_read_of_other_keys() -> None:
+    run = Run()
+    for key, value in (("k0", 1), ("k0", 2), ("k1", 11), ("k1", 12), ("k2", 21), ("k2", 22)):
+        run.op("write", value, "n1", key=key)
+    _takeover(run)
+    reads = [run.op("read", value, "n4", key=key) for key, value in (("k0", 1), ("k1", 11), ("k2", 21))]
+    run.op("read", 12, "n1", key="k1")  # seen afterwards, so when the other read began it was not gone yet
+    run.view("n4", "replica", 7, "n1")
+    run.view("n1", "primary", 9)
+    run.converge()
+    finals = [run.op("read", value, "n1", key=key, final=True) for key, value in (("k0", 1), ("k1", 11), ("k2", 21))]
+    kinds = run.kinds()
+    assert [kinds[read] for read in reads] == ["rolled-back-read", "stale-read", "rolled-back-read"]
+    assert [kinds[read] for read in finals] == ["rolled-back-read"] * 3
+
+
+def test_last_reads_that_disagree_prove_no_rollback() -> None:
+    run = Run()
+    run.op("write", 1, "n1")
+    run.op("write", 2, "n1")
+    _takeover(run)
+    read = run.op("read", 1, "n4")
+    run.converge()
+    run.op("read", 2, "n4", final=True)
+    last = run.op("read", 1, "n4", final=True)
+    assert run.kinds() == {read: "stale-read", last: "stale-read"}
+
+
+@pytest.mark.parametrize(("delta", "at"), [(0, 3), (1, 4), (2, 5), (3, 6), (4, 7)])
+def test_delta_is_exact(delta: int, at: int) -> None:
+    ops = [Op("write", 1, 0, 1), Op("write", 2, 2, 3), Op("read", 1, at, at + 1)]
+    assert smallest_delta_ns(prepare(as_history(ops), second_hand=True)) == delta == smallest_delta(ops, 9)
