@@ -6,11 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checkers.availability import check_availability
 from checkers.context import OBSERVER_LAG_NS, Timeline
+from checkers.finding import Finding
 from checkers.history import Event, History, from_events
 from checkers.keyslot import key_slot
 from checkers.slots import check_slots
@@ -197,3 +199,121 @@ def _operation(process: int, start: int, end: int, f: str, value: object, kind: 
         Event("invoke", f, process, time=start * MS, key="s3", value=value, **more),
         Event(kind, f, process, time=end * MS, key="s3", value=value, **more),
     ]
+
+
+ALL = [0, 16383]
+
+
+def settled(
+    maps: dict[str, list[list[Any]]],
+    *reads: tuple[str, dict[str, Any]],
+    holds: dict[str, list[str]] | None = None,
+    slots: list[list[Any]] | None = None,
+) -> Finding:
+    """What is said of a run that came to rest, where nodes believe in these maps and final reads went like this."""
+    said = [("phase", {"phase": "converged"})]
+    said += [("map", {"node": node, "slots": belief}) for node, belief in maps.items()]
+    said += [("holds", {"node": node, "keys": keys}) for node, keys in (holds or {}).items()]
+    events = [Event("info", f, "controller", time=MS, value=value) for f, value in said]
+    for number, (key, more) in enumerate(reads):
+        process, time = 1_000_100 + number, (10 + 2 * number) * MS
+        done = {"type": "ok", "value": None, "node": "n1", **more}
+        kind = done.pop("type")
+        start = done.pop("start", "n1")
+        events.append(Event("invoke", "read", process, time=time, key=key, final=True, via=f"from:{start}"))
+        events.append(Event(kind, "read", process, time=time + MS, key=key, final=True, **done))
+    return check_slots(from_events(events, {"slots": slots} if slots else {}))
+
+
+def test_nodes_that_believe_the_same_disagree_about_nothing() -> None:
+    alike = [[0, 8191, "n1"], [8192, 16383, "n2"]]
+    finding = settled({"n1": alike, "n2": alike})
+    assert finding.counts == {}
+    assert finding.metrics["maps"] == 2
+    assert settled({"n1": [[*ALL, "n1"]]}).counts == {}
+    assert settled({}).counts == {}
+
+
+def test_each_range_of_a_disagreement_is_told_with_its_first_and_last_slot() -> None:
+    found = settled(
+        {"n1": [[0, 99, "n1"], [100, 16383, "n2"]], "n2": [[0, 49, "n1"], [50, 16382, "n2"], [16383, 16383, "n1"]]}
+    )
+    assert found.counts == {"map-disagreement": 2, "uncovered-slot": 1}  # slot 16383, which each gives to the other
+    words = [anomaly.explanation for anomaly in found.anomalies]
+    assert "slots 50-99 belong to n1 according to n1; n2 according to n2" in words[0]
+    assert "slot 16383 belong to n1 according to n2; n2 according to n1" in words[1]
+    three = settled(
+        {"n1": [[*ALL, "n1"]], "n2": [[0, 9, "n2"], [10, 16383, "n1"]], "n3": [[0, 4, "n2"], [5, 16383, "n1"]]}
+    )
+    assert three.counts["map-disagreement"] == 2
+
+
+def test_slots_that_nobody_claims_any_more_are_uncovered() -> None:
+    one = {"n1": [[1, 8191, "n1"]], "n2": [[1, 8191, "n1"]]}
+    found = settled(one)
+    assert found.counts == {"uncovered-slot": 2}
+    words = [anomaly.explanation for anomaly in found.anomalies]
+    assert "no node claims slot 0," in words[0]
+    assert "no node claims slots 8192-16383," in words[1]
+    assert settled(one, slots=[[1, 8191, "n1"]]).counts == {}
+    assert "no node claims slot 8192," in settled(one, slots=[[1, 8192, "n1"]]).anomalies[0].explanation
+    assert settled({"n1": [[*ALL, "n9"]]}).counts == {}  # n9 was not asked
+    assert settled({"n1": [[*ALL, "n1"]], "n2": [[0, 5, "n1"]]}).counts == {"map-disagreement": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "hops", "circles"),
+    [
+        ("MOVED", ["n1", "n2", "n1"], True),
+        ("MOVED", ["n1", "n2"], False),
+        ("MOVED", ["n1", "n1", "n2"], False),  # asked again, not sent back
+        ("redirect-loop", ["n1"], True),
+        ("CLUSTERDOWN", None, False),
+    ],
+)
+def test_a_walk_that_comes_back_to_a_node_is_a_circle(error: str, hops: list[str] | None, circles: bool) -> None:
+    calm = {"n1": [[*ALL, "n1"]]}
+    failed = {"type": "fail", "error": error, "hops": hops}
+    found = settled(calm, ("k1", {"value": 5}), ("k2", failed), ("k2", {**failed, "start": "n2"}))
+    assert found.counts == ({"redirect-loop": 1} if circles else {})
+    assert found.metrics["walks"] == 3
+    assert found.metrics["keys_walked"] == 2
+    if circles:
+        [anomaly] = found.anomalies
+        assert len(anomaly.operations) == 2
+        assert "began at n1 and n2" in anomaly.explanation
+
+
+def test_a_key_that_somebody_holds_and_nobody_reaches_is_stranded() -> None:
+    calm, lost = {"n1": [[*ALL, "n1"]]}, {"type": "fail", "error": "CLUSTERDOWN"}
+    holds = {"n1": ["k1", "k2", "k3"], "n2": ["k2"]}
+    found = settled(calm, ("k1", {"value": 5}), ("k1", {}), ("k2", {}), ("k2", lost), ("k4", {}), holds=holds)
+    assert found.counts == {"stranded-key": 1}
+    [anomaly] = found.anomalies
+    assert anomaly.key == "k2"
+    assert len(anomaly.operations) == 2
+    assert "n1 and n2 holds k2" in anomaly.explanation
+    assert "1 got an error (CLUSTERDOWN)" in anomaly.explanation
+    assert found.metrics["keys_held"] == 2
+    empty = settled(calm, ("k2", {"value": []}), ("k2", {"value": 0}), holds={"n1": ["k2"]})
+    assert empty.counts == {"stranded-key": 1}
+    assert "all of them read it as absent" in empty.anomalies[0].explanation
+    listed = [("k2", {"value": [["r", "k2", content]]}) for content in (None, [], [1])]
+    assert settled(calm, *listed[:2], holds={"n1": ["k2"]}).counts == {"stranded-key": 1}
+    assert settled(calm, *listed, holds={"n1": ["k2"]}).counts == {}
+
+
+def test_a_client_that_is_sent_on_fifteen_times_is_sent_on_and_on() -> None:
+    def sent(times: int, **more: Any) -> dict[str, int]:
+        hops = [f"n{number % 3}" for number in range(times + 1)]
+        events = [
+            Event("invoke", "read", 0, time=0, key="k1"),
+            Event("ok", "read", 0, time=MS, key="k1", value=1, node="n1", **({"hops": hops} | more)),
+        ]
+        return check_slots(from_events(events)).metrics["long_redirections"]
+
+    assert [sent(times) for times in (14, 15, 16)] == [0, 1, 1]
+    assert sent(0, hops=["n1"] * 40) == 0
+    moved = [{"node": "n1", "error": "MOVED 5 n2"}] * 8 + [{"node": "n1", "error": "ASK 5 n2"}] * 7
+    assert sent(0, attempts=moved) == 1
+    assert sent(0, attempts=[*moved[1:], {"node": "n1", "error": "TRYAGAIN"}]) == 0
