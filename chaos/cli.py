@@ -217,33 +217,68 @@ def demo(seed: int | None, deploy: str | None, server: str | None, image: str | 
 
 @cli.command()
 @click.argument("run_name", metavar="RUN")
+@click.option(
+    "--times", type=click.IntRange(min=1), default=1, help="How often; then it says in how many it came back."
+)
+@click.option("--history", "recorded", is_flag=True, help="Run nothing: check the recorded history again and compare.")
+@DEPLOY
 @SERVER
 @IMAGE
 @ALLOW
 @OUT
 @JSON
 def replay(
-    run_name: str, server: str | None, image: str | None, allowed: tuple[str, ...], out: Path, as_json: bool
+    run_name: str,
+    times: int,
+    recorded: bool,
+    deploy: str | None,
+    server: str | None,
+    image: str | None,
+    allowed: tuple[str, ...],
+    out: Path,
+    as_json: bool,
 ) -> int:
     """Run the plan of RUN again, with its faults as they were executed, and say which anomalies came back."""
+    from chaos.deploy.kinds import DEPLOYMENTS
     from chaos.replay import replay_run
     from chaos.store import find_run
 
+    run_dir = find_run(run_name, out)
+    if deploy is not None and deploy not in DEPLOYMENTS:
+        raise BadInput(f"--deploy {deploy}: there are {', '.join(DEPLOYMENTS)}")
+    if recorded:
+        return _recheck(run_dir)
+    how: dict[str, Any] = {"deploy": deploy, "server": server, "image": image, "out": out, "allow_faults_on": allowed}
+    if times > 1:
+        return _replay_times(run_dir, times, as_json, how)
     with _progress(as_json) as listener:
-        outcome = replay_run(
-            find_run(run_name, out),
-            server=server,
-            image=image,
-            out=out,
-            on_progress=listener,
-            allow_faults_on=allowed,
-        )
+        outcome = replay_run(run_dir, on_progress=listener, **how)
     if as_json:
         click.echo(outcome.to_json())
     else:
         _show(outcome.run_dir, outcome.result, as_json=False)
         click.echo(outcome.in_words())
     return outcome.exit_code
+
+
+def _recheck(run_dir: Path) -> int:
+    from chaos.replays import recheck
+
+    same = recheck(run_dir)
+    click.echo("results.json is the same, byte for byte" if same else "results.json differs: other checkers made it")
+    return 0 if same else 1
+
+
+def _replay_times(run_dir: Path, times: int, as_json: bool, how: dict[str, Any]) -> int:
+    from chaos.replay import Replay
+    from chaos.replays import replay_times
+
+    def show(done: Replay) -> None:
+        click.echo(f"{done.run_dir.name}: {', '.join(sorted(done.after)) or 'no anomaly'}", err=True)
+
+    several = replay_times(run_dir, times, show, **how)
+    click.echo(several.to_json() if as_json else several.in_words())
+    return several.exit_code
 
 
 @cli.command()

@@ -76,13 +76,19 @@ def replay_run(
     *,
     server: str | None = None,
     image: str | None = None,
+    deploy: str | None = None,
     out: Path,
     on_progress: Listener | None = None,
     allow_faults_on: Collection[str] = (),
 ) -> Replay:
-    """Run the plan of `run_dir` again. Raises what `chaos.run.run_plan` raises."""
+    """Run the plan of `run_dir` again, on another deployment if `deploy` names one.
+
+    Raises what `chaos.run.run_plan` raises.
+    """
     first = read_result(run_dir) if (run_dir / "results.json").is_file() else check_run(run_dir)
     plan = read_plan(run_dir / PLAN)
+    if deploy is not None:
+        plan = msgspec.structs.replace(plan, scenario=msgspec.structs.replace(plan.scenario, deploy=deploy))
     before = _kinds(first)
     wanted = broken_kinds(plan.scenario.claims, first.findings) or set(before)
     repeated = as_executed(plan, read_executed(run_dir))

@@ -2,31 +2,13 @@
 
 import pytest
 from fake_cluster import FakeCluster
-from memory_system import MemoryDeployment, MemoryTopology
+from memory_system import MemoryTopology, run
 
-from chaos.controller import Controller
 from chaos.errors import RunFailed
 from chaos.judge import check_run
-from chaos.plan import make_plan
-from chaos.scenario import load_scenario
-from chaos.store import HISTORY, create_run_dir, read_executed
+from chaos.store import HISTORY, read_executed
 from chaos.topologies.rest import Unrest
 from checkers import load
-
-
-def run(out, cluster, *, unrest=None, seed=7, topology=None, **overrides):
-    scenario = load_scenario("steady", {"duration": "400ms", "clients.count": 4, **overrides})
-    run_dir = create_run_dir(out, make_plan(scenario, seed))
-    deployment = MemoryDeployment(cluster)
-    told = []
-    plan = make_plan(scenario, seed)
-    made = topology or MemoryTopology(cluster, unrest)
-    controller = Controller(plan, run_dir, deployment, made, told.append)
-    try:
-        controller.run()
-    finally:
-        assert deployment.stopped
-    return run_dir, told
 
 
 def test_a_healthy_system_keeps_every_claim(tmp_path):

@@ -10,11 +10,14 @@ from typing import Any
 import hiredis
 from fake_cluster import Connection, FakeCluster, Scene
 
+from chaos.controller import Controller
 from chaos.member import Member
-from chaos.plan import Plan
+from chaos.plan import Plan, make_plan
+from chaos.progress import Progress
 from chaos.recorder import Recorder
 from chaos.roles import by_slot
-from chaos.store import PARTS
+from chaos.scenario import load_scenario
+from chaos.store import PARTS, create_run_dir
 from chaos.topologies.rest import Unrest
 from chaos.workloads import WORKLOADS, Mixture
 from checkers.keyslot import key_slot
@@ -161,3 +164,25 @@ class MemoryTopology:
 
     def current_replicas(self, system: Any) -> dict[str, list[str]]:
         return self.cluster.replicas
+
+
+def run(
+    out: Path,
+    cluster: FakeCluster,
+    *,
+    unrest: Unrest | None = None,
+    seed: int = 7,
+    topology: Any = None,
+    **overrides: Any,
+) -> tuple[Path, list[Progress]]:
+    """Run a short version of `steady` on it; the run directory, and what the controller told."""
+    plan = make_plan(load_scenario("steady", {"duration": "400ms", "clients.count": 4, **overrides}), seed)
+    run_dir = create_run_dir(out, plan)
+    deployment = MemoryDeployment(cluster)
+    told: list[Progress] = []
+    controller = Controller(plan, run_dir, deployment, topology or MemoryTopology(cluster, unrest), told.append)
+    try:
+        controller.run()
+    finally:
+        assert deployment.stopped
+    return run_dir, told
