@@ -204,6 +204,12 @@ class Offering(Clock):
         self.call(replica, "CLUSTER", "FAILOVER")
 
 
+class _Listening(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    """All clients connect at once; whom the queue has no room for would wait for a second."""
+
+
 @contextmanager
 def _interface(fail_over: Callable[[int], None]) -> Iterator[str]:
     """The offering's own interface; yields the command that asks it for a failover."""
@@ -213,8 +219,7 @@ def _interface(fail_over: Callable[[int], None]) -> Iterator[str]:
             fail_over(int(self.request.recv(64)))
             self.request.sendall(b"ok")
 
-    with socketserver.ThreadingTCPServer((ADDRESS, 0), Request) as listening:
-        listening.daemon_threads = True
+    with _Listening((ADDRESS, 0), Request) as listening:
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield f"{shlex.join([sys.executable, '-c', ASK, str(listening.server_address[1])])} {{port}}"
@@ -234,9 +239,7 @@ def _name(leads_to: Callable[[], int]) -> Iterator[int]:
                 _pass(self.request, server)
                 back.join()
 
-    with socketserver.ThreadingTCPServer((ADDRESS, 0), Passing) as listening:
-        listening.daemon_threads = True
-        listening.request_queue_size = 128
+    with _Listening((ADDRESS, 0), Passing) as listening:
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield listening.server_address[1]
