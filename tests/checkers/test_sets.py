@@ -96,3 +96,24 @@ def test_an_element_that_vanishes_is_missed(seed: int) -> None:
     found = check_sets(from_events([*events, *late]))
     assert found.counts.get("lost-element") == 1
     assert found.anomalies[0].key is None
+
+
+def test_what_is_lost_is_shown_by_the_last_read_without_it_and_what_was_missed_by_the_first() -> None:
+    without = [(2, 3, "ok", "read", []), (4, 5, "ok", "read", [])]
+    lost = check_sets(recorded(ADD, *without)).anomalies[0]
+    assert lost.operations == [4, 0]
+    missed = check_sets(recorded(ADD, *without, (6, 7, "ok", "read", [1]), (8, 9, "ok", "read", [1]))).anomalies[0]
+    assert missed.operations == [2, 0, 8]
+    again = check_sets(recorded(ADD, (2, 4, "ok", "read", [1]), (4, 5, "ok", "read", []))).anomalies[0]
+    assert again.operations == [4, 0, 2]
+
+
+def test_elements_of_one_set_are_described_in_full() -> None:
+    found = check_sets(
+        recorded(ADD, (10, 11, "ok", "add", 2), (12, 13, "ok", "read", [1]), (14, 15, "ok", "read", [1]))
+    )
+    assert found.metrics["checked"] == 2
+    assert found.metrics["outcomes"] == {"stable": 1, "stale": 0, "lost": 1, "unread": 0}
+    one, two = found.metrics["elements"]
+    assert (one["first_seen_ms"], one["last_seen_ms"], one["missed"]) == (13e-6, 14e-6, 0)
+    assert (two["first_seen_ms"], two["last_seen_ms"], two["missed"]) == (None, None, 2)

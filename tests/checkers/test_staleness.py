@@ -395,3 +395,13 @@ def test_last_reads_that_disagree_prove_no_rollback() -> None:
 def test_delta_is_exact(delta: int, at: int) -> None:
     ops = [Op("write", 1, 0, 1), Op("write", 2, 2, 3), Op("read", 1, at, at + 1)]
     assert smallest_delta_ns(prepare(as_history(ops), second_hand=True)) == delta == smallest_delta(ops, 9)
+
+
+def test_a_view_recorded_as_a_read_begins_says_who_answered_it() -> None:
+    run = Run()
+    run.op("write", 1, "n1")
+    run.op("write", 2, "n1")
+    run.view("n4", "primary", 7)
+    run.time -= MS
+    run.op("read", 1, "n4")
+    assert list(check_staleness(run.history()).metrics["by_answerer"]) == ["primary"]
