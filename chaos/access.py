@@ -40,6 +40,8 @@ class Credentials(NamedTuple):
 class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a process has to know to reach the nodes; has no secret in it."""
 
+    open: bool = True
+    """Anybody may come in: no user and no password are sent, also when the environment has some for other servers."""
     tls: bool = False
     ca_file: str | None = None
     """Certificates that are trusted, as PEM; None: those that this machine trusts."""
@@ -65,6 +67,8 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     def credentials(self) -> Credentials | None:
         """Who we are; None for nobody in particular. Raises BadInput when only half of it is there."""
+        if self.open:
+            return None
         user = os.environ.get(USER) or None
         password = os.environ.get(PASSWORD) or None
         if self.password_file is not None:

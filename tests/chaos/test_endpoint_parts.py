@@ -170,19 +170,25 @@ def test_routes_to_readers_need_one(tmp_path):
 def test_credentials_come_from_the_environment_or_a_file_and_show_themselves_to_nobody(tmp_path, monkeypatch):
     monkeypatch.delenv(USER, raising=False)
     monkeypatch.delenv(PASSWORD, raising=False)
-    assert Access().credentials() is None
+    assert Access(open=False).credentials() is None
     monkeypatch.setenv(PASSWORD, SECRET)
-    found = Access().credentials()
+    found = Access(open=False).credentials()
     assert found.command == ("AUTH", SECRET)
     assert SECRET not in f"{found!r} {found}"
     monkeypatch.setenv(USER, "app")
     secret = tmp_path / "secret"
     secret.write_text("another\n")
-    assert Access(password_file=str(secret)).credentials().command == ("AUTH", "app", "another")
-    assert Access().redacted(f"no {SECRET}") == f"no {HIDDEN}"
+    assert Access(open=False, password_file=str(secret)).credentials().command == ("AUTH", "app", "another")
+    assert Access(open=False).redacted(f"no {SECRET}") == f"no {HIDDEN}"
     monkeypatch.delenv(PASSWORD)
     with pytest.raises(BadInput, match="there is no password"):
-        Access().credentials()
+        Access(open=False).credentials()
+
+
+def test_servers_that_are_open_are_told_no_password_that_is_meant_for_others(monkeypatch):
+    monkeypatch.setenv(USER, "app")
+    monkeypatch.setenv(PASSWORD, SECRET)
+    assert Access().credentials() is None
 
 
 def test_commands_are_offered_unless_they_or_their_first_argument_are_refused():

@@ -70,7 +70,7 @@ class Offering(Clock):
         self._certify()
         password = self._directory / "admin"
         password.write_text(ADMIN)
-        access = Access(tls=True, ca_file=str(self.ca_file), password_file=str(password))
+        access = Access(open=False, tls=True, ca_file=str(self.ca_file), password_file=str(password))
         self._control = Control(lambda node: (NAME, self.nodes[node].port), access=access)
         self._ends.callback(self._control.close)
         for node in self.nodes.values():

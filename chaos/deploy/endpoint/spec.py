@@ -51,6 +51,7 @@ class EndpointSpec(msgspec.Struct, frozen=True):
     def access(self) -> Access:
         """How its nodes are reached."""
         return Access(
+            open=False,
             tls=any(SCHEMES[urlsplit(url).scheme] for url in self.urls),
             ca_file=self.ca_file,
             verify=self.verify,
