@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -386,3 +387,68 @@ def test_elements_that_no_dictionary_can_hold_are_compared_as_well() -> None:
     assert check_transactions(history(txns)).counts == {}
     txns = together([a("x", one)], [r("x", [one])], [r("x", [{"a": 3}])])
     assert "incompatible-order" in check_transactions(history(txns)).counts
+
+
+EVERY = [(name, txns, counts) for name, txns, counts, _ in GOLDEN] + [(name, txns, {}) for name, txns in VALID]
+
+
+def changed(
+    txns: list[Txn], element: Callable[[Any], Any] = lambda value: value, key: str = "{}", late: int = 0
+) -> list[Txn]:
+    """The same transactions with other elements, other keys, other clients and at another time."""
+
+    def argument(value: Any) -> Any:
+        if isinstance(value, list):
+            return [element(item) for item in value]
+        return None if value is None else element(value)
+
+    return [
+        replace(
+            txn,
+            process=txn.process + late,
+            start=txn.start + late,
+            end=txn.end + late,
+            value=[[f, key.format(name), argument(value)] for f, name, value in txn.value],
+        )
+        for txn in txns
+    ]
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        pytest.param(lambda value: f"e{value}", id="words"),
+        pytest.param(lambda value: value - 3, id="numbers below zero"),
+        pytest.param(lambda value: value * 2**55, id="numbers far apart"),
+        pytest.param(lambda value: 2**62 - 3 + value, id="numbers around the largest"),
+        pytest.param(lambda value: -(2**62) - 2 + value, id="numbers around the smallest"),
+        pytest.param(lambda value: 2**70 + value, id="numbers beyond"),
+        pytest.param(lambda value: value + 0.5, id="fractions"),
+        pytest.param(lambda value: {"value": value}, id="tables"),
+        pytest.param(lambda value: value if value % 2 else f"e{value}", id="mixed"),
+    ],
+)
+def test_what_the_elements_are_makes_no_difference(element: Callable[[Any], Any]) -> None:
+    for name, txns, counts in EVERY:
+        try:
+            other = changed(txns, element)
+        except TypeError:
+            continue  # elements that are no numbers already
+        assert check_transactions(history(other)).counts == counts, name
+
+
+def test_neither_do_transactions_on_other_keys_before_and_after() -> None:
+    before = in_turn([a("before", 91)], [r("before", [91])], [a("before", 92)])
+    after = changed(in_turn([a("after", 95), a("after", 96)], [r("after", [95, 96])]), late=10_000)
+    for name, txns, counts in EVERY:
+        beside = [*before, *changed(txns, late=100), *after]
+        assert check_transactions(history(beside)).counts == counts, name
+
+
+def test_what_is_found_twice_is_counted_twice_where_each_is_counted() -> None:
+    """Cycles of two and phenomena of single transactions are counted each, of longer cycles one of a kind is named."""
+    for name, txns, counts in EVERY:
+        other = changed(txns, lambda value: value + 1000 if isinstance(value, int) else value, "{}'", late=1000)
+        found = check_transactions(history([*txns, *other])).counts
+        assert found.keys() == counts.keys(), name
+        assert all(counts[kind] <= found[kind] <= 2 * counts[kind] for kind in counts), name
