@@ -55,25 +55,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from mutations import Mutation, mutated, mutations  # noqa: E402
 
-CORE = [
-    "zones",
-    "linearizability",
-    "staleness",
-    "fates",
-    "durability",
-    "lineage",
-    "multikey",
-    "sessions",
-    "search",
-    "graph",
-    "cycles",
-    "phenomena",
-    "list_append",
-]
-"""Modules of which a sample takes every mutant."""
-
 TESTS = "tests/checkers"
 REWRITTEN = "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"
+MOST_EXAMPLES = 60
+"""Examples that a property draws for one mutant."""
 _SETUP_S = 3.0
 """Processor time that any test may take, whatever it took before."""
 _MOST_BYTES = 4 * 2**30
@@ -167,6 +152,15 @@ def with_tests(work: Callable[[list[pytest.Item]], Any], selected: list[str] | N
     if plugin.answer is None:
         raise RuntimeError("pytest could not collect the tests; what it printed says why")
     return plugin.answer
+
+
+def draw_less(items: list[pytest.Item], most: int, seconds: dict[str, float]) -> None:
+    """Let properties draw no more examples than that, and expect them to take as much less time."""
+    for item in items:
+        settings = getattr(getattr(item, "obj", None), "_hypothesis_internal_use_settings", None)
+        if settings is not None and settings.max_examples > most:
+            seconds[item.nodeid] *= most / settings.max_examples
+            item.obj._hypothesis_internal_use_settings = hypothesis.settings(settings, max_examples=most)
 
 
 def passes(item: pytest.Item) -> bool:
@@ -426,6 +420,7 @@ def try_functions(left: list[Mutant], reach: Reaches, patience_s: float, pool: P
     def work(items: list[pytest.Item]) -> list[Mutant]:
         by_name = {item.nodeid: item for item in items}
         functions, lost = Functions(), []
+        draw_less(items, MOST_EXAMPLES, reach.seconds)
         gc.freeze()
         for _, group in groupby(left, key=lambda mutant: mutant.file):
             mutants = list(group)
@@ -469,6 +464,7 @@ def try_modules(left: list[Mutant], reach: Reaches, patience_s: float, pool: Poo
             order = {test: place for place, test in enumerate(tests)}
 
             def work(items: list[pytest.Item]) -> bool:
+                draw_less(items, MOST_EXAMPLES, reach.seconds)
                 chosen = [item for item in items if item.nodeid in order]
                 judge(sorted(chosen, key=lambda item: order[item.nodeid]), reach.seconds, tell)
                 return True
@@ -485,16 +481,14 @@ def try_modules(left: list[Mutant], reach: Reaches, patience_s: float, pool: Poo
 
 
 def chosen(share: float, seed: int, only: list[str]) -> list[Mutant]:
-    """The mutants to try: all of the core, and a share of each other module."""
+    """The mutants to try: a share of each module, by lot. A larger share of the same seed contains the smaller."""
     found = []
-    for path in sorted((ROOT / "checkers").rglob("*.py"), key=lambda path: (path.stem not in CORE, path)):
-        if only and not any(word in str(path.relative_to(ROOT)) for word in only):
-            continue
-        every = mutants_of(path)
-        if share < 1 and path.stem not in CORE:
-            draw = random.Random(f"{seed} {path.relative_to(ROOT)}")
-            every = draw.sample(every, math.ceil(share * len(every)))
-        found += every
+    for path in sorted((ROOT / "checkers").rglob("*.py")):
+        name = str(path.relative_to(ROOT))
+        if not only or any(word in name for word in only):
+            every = mutants_of(path)
+            random.Random(f"{seed} {name}").shuffle(every)
+            found += every[: math.ceil(share * len(every))]
     return found
 
 
@@ -535,7 +529,7 @@ def main() -> int:
     """Try the mutants, and print what became of them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", action="append", default=[], metavar="WORD", help="modules whose path has this in it")
-    parser.add_argument("--sample", default="100%", help="share of each module outside the core")
+    parser.add_argument("--sample", default="100%", help="share of each module to try")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--patience", type=float, default=20, metavar="SECONDS", help="of tests for one mutant")
     parser.add_argument("--workers", type=int, default=1)

@@ -8,7 +8,7 @@ from copy import deepcopy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transaction_histories import Txn, history, in_order, legal, serial_orders, simulate
+from transaction_histories import Txn, Value, history, in_order, legal, serial_orders, simulate, together
 
 from checkers.finding import Verdict
 from checkers.transactions import check_transactions
@@ -250,3 +250,41 @@ def test_large_components_are_narrowed_down() -> None:
     assert finding.metrics["components"] == 1
     assert "G-single-realtime" in finding.counts
     assert "strict-serializable" in finding.metrics["ruled_out"]
+
+
+@st.composite
+def alone(draw: st.DrawFn) -> Value:
+    """A transaction on one list: its appends are 1, 2, ..., its reads return some of them and of another's 50, 51."""
+    kinds = draw(st.lists(st.sampled_from("aarr"), min_size=1, max_size=6))
+    appended = iter(range(1, 7))
+    returned = st.lists(st.sampled_from((1, 2, 3, 50, 51)), unique=True, max_size=4)
+    sensible = st.integers(0, 4).map(lambda size: [1, 2, 3, 4][:size]) | st.integers(0, 3).map(
+        lambda size: [50, 51, 1, 2, 3][: size + 2]
+    )
+    return [["append", "x", next(appended)] if kind == "a" else ["r", "x", draw(sensible | returned)] for kind in kinds]
+
+
+def inconsistent(value: Value) -> int:
+    """How many reads differ from what their transaction had read and appended, or end with what it appended later."""
+    wrong, known, mine = 0, None, []
+    for place, (f, _, argument) in enumerate(value):
+        if f == "append":
+            mine.append(argument)
+            continue
+        expected = argument[len(argument) - len(mine) :] == mine if known is None else argument == known + mine
+        later = [element for kind, _, element in value[place:] if kind == "append"]
+        wrong += not expected or (len(mine) <= len(argument) and argument[-1:] != [] and argument[-1] in later)
+        known, mine = argument, []
+    return wrong
+
+
+@settings(max_examples=300, deadline=None)
+@given(alone())
+def test_a_read_that_is_not_what_its_transaction_had_read_and_appended_is_internal(
+    value: Value,
+) -> None:
+    txns = together(value, [["append", "x", 50]], [["append", "x", 51]])
+    found = check_transactions(history(txns)).anomalies
+    # Appends of one transaction that a list has in another order, or in part, are internal as well.
+    reads = [anomaly for anomaly in found if anomaly.kind == "internal" and "although it " in anomaly.explanation]
+    assert len(reads) == inconsistent(value)
