@@ -182,7 +182,10 @@ def test_other_objects_are_left_alone() -> None:
     assert finding.reason is not None
 
 
-@pytest.mark.parametrize("values", [("a", "b"), (2**70, -(2**70)), (1.5, "x"), (2**62, -(2**62))])
+@pytest.mark.parametrize(
+    "values",
+    [("a", "b"), (2**70, -(2**70)), (1.5, "x"), (2**62, -(2**62)), (2**60, 2**60 + 1), (-(2**60), -(2**60) - 1)],
+)
 def test_values_need_not_be_small_numbers(values: tuple[object, object]) -> None:
     first, second = values
     events = [

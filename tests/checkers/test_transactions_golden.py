@@ -452,3 +452,47 @@ def test_what_is_found_twice_is_counted_twice_where_each_is_counted() -> None:
         found = check_transactions(history([*txns, *other])).counts
         assert found.keys() == counts.keys(), name
         assert all(counts[kind] <= found[kind] <= 2 * counts[kind] for kind in counts), name
+
+
+def test_what_nobody_appended_is_shown_by_its_first_reader() -> None:
+    txns = [*in_turn([r("x", [1])], [a("x", 1)], [r("x", [1, 9])], [r("x", [1, 9, 2])], [a("x", 2)])]
+    for txn in txns:
+        txn.start, txn.end = 0, 100
+    [anomaly] = check_transactions(history(txns)).anomalies
+    assert (anomaly.kind, anomaly.operations) == ("garbage-read", [2])
+    failed(1, txns)
+    found = {anomaly.kind: anomaly.operations for anomaly in check_transactions(history(txns)).anomalies}
+    assert found == {"garbage-read": [2], "G1a": [0, 1]}
+
+
+def test_of_lists_that_contradict_each_other_only_what_nobody_appended_is_garbage() -> None:
+    txns = together([a("x", 1)], [a("x", 2)], [r("x", [1, 2])], [r("x", [2, 1])], [r("x", [1, 8])], [r("x", [1, 2, 9])])
+    counts = check_transactions(history(txns)).counts
+    assert counts["garbage-read"] == 2
+    assert "G1a" not in counts
+    failed(0, txns)
+    assert check_transactions(history(txns)).counts["G1a"] == 1
+
+
+def test_the_shortest_of_several_cycles_is_named() -> None:
+    def ring(letters: str, first: int) -> list[Txn]:
+        """Each read what the one before had appended."""
+        size = len(letters)
+        return together(
+            *(
+                [a(letters[place], first + place), r(letters[place - 1], [first + (place - 1) % size])]
+                for place in range(size)
+            )
+        )
+
+    both = [*ring("abcd", 1), *changed(ring("efg", 11), late=10)]
+    finding = check_transactions(history(both))
+    assert set(finding.counts) == {"G1c"}
+    lengths = sorted(len(anomaly.operations) for anomaly in finding.anomalies)
+    assert lengths == [3, 4]
+    # Of one component with cycles of three and of four, through the same transactions, the one of three.
+    chord = ring("abcd", 1)
+    chord[3].value.append(r("b", [2]))
+    chord[1].value.append(r("d", [4]))
+    [anomaly] = [found for found in check_transactions(history(chord)).anomalies if found.kind == "G1c"]
+    assert sorted(anomaly.operations) == [1, 3]
