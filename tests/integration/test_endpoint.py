@@ -162,7 +162,7 @@ def test_the_keys_of_a_killed_run_are_removed_by_clean(server, tmp_path, monkeyp
     out = tmp_path / "runs"
     for kind in DEPLOYMENTS.values():  # what other tests share is not ours to remove
         monkeypatch.setattr(type(kind), "clean_shared", lambda self: [])
-    with emulated("cluster", server, tmp_path, monkeypatch) as offering:
+    with emulated("elasticache-cluster-disabled", server, tmp_path, monkeypatch) as offering:
         path = written(tmp_path, endpoint=offering.scenario(), duration="60s")
         child = subprocess.Popen(
             [sys.executable, "-c", "from chaos.cli import main; main()", "run", str(path), "--out", str(out)],

@@ -35,7 +35,7 @@ from nemeses.view import View
 USER, PASSWORD = "app", "n0body-may-read-this"
 ADMIN = "the-owner-alone"
 NAME, ADDRESS = "localhost", "127.0.0.1"
-FOREIGN = 200
+FOREIGN = 60
 """Keys of somebody else on every shard, more or less."""
 ASK = "import socket,sys; s=socket.create_connection(('127.0.0.1',int(sys.argv[1]))); s.sendall(sys.argv[2].encode()); \
 sys.exit(s.recv(9)!=b'ok')"
