@@ -308,12 +308,8 @@ def shrink(
     run_dir = find_run(run_name, out)
     keep = kinds_to_keep(run_dir, kinds)
     scenario = scenario_of(run_dir, keep, deploy)
-    if jobs > 1 and scenario.deploy != "virtual":
-        raise BadInput(f"--jobs {jobs}: runs on {scenario.deploy} disturb each other's time; add --deploy virtual")
-    try:
-        budget_s = duration(budget) / 1000
-    except ValueError as error:
-        raise BadInput(f"--budget {budget}: {error}") from error
+    _side_by_side_only_in_virtual_time(jobs, scenario.deploy)
+    budget_s = _seconds("--budget", budget)
     done = reduce(
         scenario, keep, budget_s=budget_s, out=out, server=server, jobs=jobs, on_step=lambda line: click.echo(line)
     )
@@ -321,6 +317,71 @@ def shrink(
     for other in elsewhere:
         click.echo(f"on {other} it came back in {comes_back(done, other, TRIES, server, out)} of {TRIES} runs")
     return 0
+
+
+@cli.command()
+@click.argument("scenario")
+@click.option("--budget", default="5m", help="How long to look.")
+@click.option(
+    "--for", "wanted", metavar="KIND", multiple=True, help="An anomaly to look for; else what breaks a claim."
+)
+@click.option("--fault", "kinds", metavar="KIND", multiple=True, help="A kind of fault to draw from; else all.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="How many at a time (virtual only).")
+@click.option("--store", type=click.Path(path_type=Path), help="Where failures are kept; .cachequake/failures.")
+@click.option("--time", "duration_", metavar="5s", help="How long the load lasts in each run.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a key of the scenario.")
+@click.option("--deploy", metavar="KIND", default="virtual", show_default=True, help="Where nodes live.")
+@SEED
+@SERVER
+@OUT
+def search(
+    scenario: str,
+    budget: str,
+    wanted: tuple[str, ...],
+    kinds: tuple[str, ...],
+    jobs: int,
+    store: Path | None,
+    duration_: str | None,
+    settings: tuple[str, ...],
+    deploy: str,
+    seed: int | None,
+    server: str | None,
+    out: Path,
+) -> int:
+    """Look for a schedule of faults that breaks the claims of SCENARIO; failures found earlier are tried first."""
+    from chaos.plan import draw_seed
+    from chaos.scenario import load_scenario
+    from chaos.search import STORE
+    from chaos.search import search as look
+
+    loaded = load_scenario(scenario, _overrides(settings, duration=duration_, deploy=deploy))
+    _side_by_side_only_in_virtual_time(jobs, loaded.deploy)
+    done = look(
+        loaded,
+        budget_s=_seconds("--budget", budget),
+        seed=draw_seed() if seed is None else seed,
+        out=out,
+        kinds=kinds,
+        wanted=wanted,
+        store=store or STORE,
+        server=server,
+        jobs=jobs,
+        on_run=lambda schedules, found: click.echo(f"{schedules} schedules, {found} situations", err=True),
+    )
+    click.echo(done.in_words())
+    return 1 if done.failure else 0
+
+
+def _seconds(option: str, text: str) -> float:
+    try:
+        return duration(text) / 1000
+    except ValueError as error:
+        raise BadInput(f"{option} {text}: {error}") from error
+
+
+def _side_by_side_only_in_virtual_time(jobs: int, deploy: str) -> None:
+    if jobs > 1 and deploy != "virtual":
+        raise BadInput(f"--jobs {jobs}: runs on {deploy} disturb each other's time; add --deploy virtual")
 
 
 @cli.command()

@@ -80,16 +80,18 @@ def expand(
     busy = list(taken)
     for begin_ms in range(every_ms, duration_ms, every_ms):
         own = Stream(draw.bits())
-        fault = _one(kinds, begin_ms, begin_ms + every_ms - RECOVERY_MS, duration_ms, own, first_number + len(faults))
+        fault = draw_one(
+            kinds, begin_ms, begin_ms + every_ms - RECOVERY_MS, duration_ms, own, first_number + len(faults)
+        )
         if fault is not None and not any(_meet(fault, other) for other in busy):
             faults.append(fault)
     return faults
 
 
-def _one(
+def draw_one(
     kinds: Sequence[str], begin_ms: int, until_ms: int, duration_ms: int, draw: Stream, number: int
 ) -> PlannedFault | None:
-    """A fault that lies between two times, or None where there is no room for one."""
+    """A fault of one of `kinds` between two times of a run, or None where there is no room."""
     kind = draw.choice(kinds)
     mix = TABLE[kind]
     latest_ms = min(until_ms, duration_ms - mix.margin_ms)
