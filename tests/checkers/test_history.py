@@ -150,3 +150,20 @@ def test_what_was_read_is_no_young_garbage_to_look_through(tmp_path: Path) -> No
     path = saved(tmp_path / "h.jsonl", line(0, "invoke", "add", value=[1]), line(0, "ok", "add", value=[1]))
     value = load(path).operations.value[0]
     assert any(known is value for known in gc.get_objects(generation=2))
+
+
+def test_what_is_not_an_operation_is_kept_in_order_of_time() -> None:
+    def note(time: int | None, f: str) -> Event:
+        return Event("info", f, "nemesis", time=time, value={})
+
+    history = from_events([note(30, "c"), note(10, "a"), note(20, "b"), note(None, "first"), note(-5, "before")])
+    assert [event.f for event in history.context] == ["before", "first", "a", "b", "c"]
+
+
+def test_an_operation_is_final_when_either_of_its_lines_says_so() -> None:
+    events = []
+    for process, (invoked, done) in enumerate([(True, True), (True, False), (False, True), (False, False)]):
+        events.append(Event("invoke", "read", process, time=process, key="k", final=invoked))
+        events.append(Event("ok", "read", process, time=process + 10, key="k", value=1, final=done))
+    events.append(Event("invoke", "read", 9, time=9, key="k", final=True))
+    assert from_events(events).operations.final.tolist() == [True, True, True, False, True]
