@@ -122,6 +122,7 @@ def test_a_password_in_a_url_is_refused_and_not_repeated():
         ({"urls": ["redis://h"], "ca_file": "/nowhere/ca.pem"}, "there is no file"),
         ({"urls": ["redis://h"], "verify": "no"}, "say true or false"),
         ({"urls": ["redis://h"], "faults": {"kill": "reboot"}}, "only failover can"),
+        ({"urls": ["redis://h"], "faults": {"failover": "aws 'x"}}, "is no command"),
         ({"urls": ["redis://h"], "profile": "elasticache-serverless", "faults": {"failover": "x"}}, "no fault can"),
     ],
 )
@@ -233,6 +234,8 @@ def test_a_command_gets_the_node_and_its_failure_is_told_without_the_password(na
         said.command("failover", "n2")
     with pytest.raises(InjectionFailed, match="cannot be started"):
         names(faults={"failover": "/nowhere/aws"}).command("failover", "n1")
+    with pytest.raises(InjectionFailed, match="sleep ends: not within 20 ms"):
+        names(faults={"failover": "sleep 60"}, patience_ms=20).command("failover", "n1")
     assert names(faults={"failover": "true"}).command("failover", "n1") == {"command": "true", "status": 0}
 
 

@@ -8,10 +8,8 @@ controller left.
 from __future__ import annotations
 
 import secrets
-import shlex
-import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,11 @@ from chaos.access import Access
 from chaos.deploy.clock import Clock
 from chaos.deploy.control import Control
 from chaos.deploy.endpoint import discovery
+from chaos.deploy.endpoint.commands import carry_out, for_node
 from chaos.deploy.endpoint.spec import EndpointSpec
 from chaos.errors import ServerError
 from chaos.keyspace import KeySpace
-from nemeses.system import InjectionFailed, Node, ReplyError, Unreachable, WaitTimeout
+from nemeses.system import Node, ReplyError, Unreachable, WaitTimeout
 from nemeses.view import NO_CLUSTER
 
 MARKER = "endpoint-prefix"
@@ -149,28 +148,10 @@ class EndpointDeployment(Clock):
         return self._spec.patience_ms
 
     def command(self, fault: str, node: str) -> Mapping[str, Any]:
-        """See `Commanded`: `{node}`, `{host}` and `{port}` in the command stand for the node that is struck."""
-        host, port = self.published[node]
-        words = [
-            word.replace("{node}", node).replace("{host}", host).replace("{port}", str(port))
-            for word in shlex.split(self._spec.faults[fault])
-        ]
-        with tempfile.TemporaryFile() as said:
-            try:
-                process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT)
-            except OSError as error:
-                raise InjectionFailed(f"the command for {fault} cannot be started: {error}") from error
-            try:
-                self.wait(f"{words[0]} ends", lambda: process.poll() is not None, self._spec.patience_ms)
-            finally:
-                if process.poll() is None:
-                    process.kill()
-                process.wait()
-            if process.returncode != 0:
-                said.seek(0)
-                words_of = self.access.redacted(said.read().decode(errors="replace")).strip()[-300:]
-                raise InjectionFailed(f"{words[0]} ended with status {process.returncode}: {words_of}")
-        return {"command": words[0], "status": process.returncode}
+        """See `Commanded`."""
+        words = for_node(self._spec.faults[fault], node, *self.published[node])
+        wait = partial(self.wait, timeout_ms=self.command_timeout_ms)
+        return {"command": words[0], "status": carry_out(words, wait, self.access.redacted)}
 
     # Parts of starting
 

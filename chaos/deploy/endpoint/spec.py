@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from chaos.access import PASSWORD, USER, Access
+from chaos.deploy.endpoint.commands import for_node
 from chaos.deploy.endpoint.profiles import OWN, Profile, profiles
 from chaos.topologies.base import ClusterSpec
 from chaos.units import duration, show_duration
@@ -134,6 +135,14 @@ def _file(source: Source, key: str, given: Any) -> str | None:
     return str(path)
 
 
+def _words(command: str) -> list[str]:
+    """The words of a command; none when its quotes do not end."""
+    try:
+        return for_node(command, "", "", 0)
+    except ValueError:
+        return []
+
+
 def _faults(source: Source, given: Any, profile: str) -> dict[str, str]:
     place = (*PLACE, "faults")
     if not isinstance(given or {}, dict):
@@ -143,6 +152,6 @@ def _faults(source: Source, given: Any, profile: str) -> dict[str, str]:
         if kind not in able:
             can = f"only {', '.join(able)} can" if able else "no fault can"
             source.fail((*place, kind), f"fault {kind} cannot be asked of {profile}: {can}")
-        if not isinstance(command, str) or not command.strip():
+        if not isinstance(command, str) or not _words(command):
             source.fail((*place, kind), f"faults: {kind}: {command!r} is no command")
     return dict(given or {})
