@@ -56,6 +56,7 @@ def emulated(profile, server, directory, monkeypatch):
     """An offering with a user of ours, whose right to do things is watched."""
     home = directory / "offering"
     home.mkdir()
+    monkeypatch.delenv(USER_VARIABLE, raising=False)  # its owner has a password only
     with Offering(profile, server, home) as offering:
         monkeypatch.setenv(USER_VARIABLE, USER)
         monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
