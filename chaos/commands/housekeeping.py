@@ -1,0 +1,72 @@
+"""Commands about this machine and this package: `list`, `profiles`, `doctor`, `clean`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from chaos.commands.shared import (
+    OUT,
+    SERVER,
+)
+from chaos.errors import BadInput
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command("list")
+def list_scenarios() -> None:
+    """Show the built-in scenarios."""
+    from chaos.scenario import builtin_names, read_summary
+
+    table = Table(box=None, show_header=False)
+    for name in builtin_names():
+        table.add_row(name, read_summary(name))
+    Console().print(table)
+
+
+@click.command()
+@click.argument("names", metavar="PROFILE", nargs=-1)
+def profiles(names: tuple[str, ...]) -> None:
+    """Show what is known of managed offerings: routes, refused commands, faults, documented claims."""
+    from chaos.deploy.endpoint.profiles import described
+    from chaos.deploy.endpoint.profiles import profiles as known
+    from chaos.yaml_source import nearest
+
+    for name in names:
+        if name not in known():
+            raise BadInput(f"unknown profile {name!r}{nearest(name, list(known()))}")
+    for name in names or known():
+        click.echo("\n".join(described(name)))
+
+
+@click.command()
+@SERVER
+def doctor(server: str | None) -> int:
+    """Say what this machine can do."""
+    from chaos.deploy.doctor import report
+
+    table = Table(box=None)
+    for column in ("what", "", "detail"):
+        table.add_column(column)
+    rows = report(server)
+    marks = {True: "[green]yes[/]", False: "[red]no[/]", None: "[yellow]?[/]"}
+    for what, works, detail in rows:
+        table.add_row(what, marks[works], detail)
+    Console().print(table)
+    return 0
+
+
+@click.command()
+@OUT
+def clean(out: Path) -> None:
+    """End what the runs of killed controllers left behind."""
+    from chaos.clean import clean_up
+
+    for line in clean_up(out) or ["nothing was left behind"]:
+        click.echo(line)
