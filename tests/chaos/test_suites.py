@@ -59,7 +59,7 @@ def test_overrides_go_into_every_scenario(tmp_path):
         (("name: small", "nam: small"), "at least `name`"),
         (("seeds: 3", "seeds: none"), "seeds: 'none' is not a whole number from 1"),
         (("{name: two,", "{name: one,"), "'one' is there twice"),
-        (("count: 5", "cound: 5"), "unknown key of clients 'cound'; did you mean 'count'?"),
+        (("count: 5", "cound: 5"), "unknown key of clients with route redirect 'cound'; did you mean 'count'?"),
         (("systems:", "systemes:"), "systems: a list of mappings"),
     ],
 )
