@@ -176,15 +176,16 @@ def test_the_keys_of_a_killed_run_are_removed_by_clean(server, tmp_path, monkeyp
         clients = run_dir / "parts" / "clients-0.jsonl"
         wait_for(lambda: clients.exists() and clients.stat().st_size > 20_000)
         assert clean_up(out) == [], "a run that goes on is left alone"
-        os.kill(child.pid, signal.SIGKILL)  # first the parent, which would clean up
         (controller,) = controllers(run_dir)
+        os.kill(controller, signal.SIGSTOP)  # it would end the run in order once its parent is gone
+        os.kill(child.pid, signal.SIGKILL)  # which would clean up
         os.kill(controller, signal.SIGKILL)
         child.communicate(timeout=30)
         wait_for(lambda: not controllers(run_dir))
         prefix = (run_dir / MARKER).read_text()
         assert any(key.startswith(prefix) for key in offering.contents())
 
-        (said,) = clean_up(out)
+        (said,) = wait_for(lambda: clean_up(out))  # the lock outlives the process by a moment
 
         assert "keys from its endpoint" in said
         assert clean_up(out) == []
