@@ -39,7 +39,8 @@ from chaos.topologies.base import Shared, Topology
 from chaos.workloads import WORKLOADS
 from checkers.history import FORMAT, VERSION, Event
 from nemeses import schedule
-from nemeses.system import Kill, Links, Membership, Pause, SystemFault, Thread, threads_of
+from nemeses.system import Membership, SystemFault, Thread, threads_of
+from nemeses.undoing import undo_all
 
 STALL_MS = 200
 """A gap in the clock of a thread that asked to sleep 50 ms: the machine stood still, and the history says so."""
@@ -144,22 +145,11 @@ class Controller:
         self.deployment.interrupt()
         faults.join()
         self.deployment.clear_interrupt()
-        self._revive()
+        undo_all(self.deployment)
         self._phase("healed")
         failed = [fault for fault in self.executed.faults if fault.error]
         if failed:
             self.executed.error = "; ".join(f"fault {fault.number} ({fault.kind}): {fault.error}" for fault in failed)
-
-    def _revive(self) -> None:
-        """Undo what no fault has undone itself: links stay cut, nodes paused or dead, for no longer than the load."""
-        system = self.deployment
-        if isinstance(system, Links):
-            system.heal_all()
-        for node in system.nodes:
-            if isinstance(system, Pause):
-                system.resume(node)
-            if isinstance(system, Kill) and not system.running(node):
-                system.start(node)
 
     def _run_name(self) -> str:
         """The run directory's; where time is the run's own, a name without the time of day, which nothing else has."""

@@ -177,17 +177,6 @@ class LocalDeployment(Clock):
         """See `Kill.running`."""
         return self._processes[node].running
 
-    def revive_all(self) -> None:
-        """Undo every fault that could still hold: on links, on clocks, on what is paused and what is dead."""
-        self.heal_all()
-        for clock in self._clocks.values():
-            clock.set(0)
-        for node in self.nodes:
-            if self.running(node):
-                self.resume(node)
-            else:
-                self.start(node)
-
     # Pause
 
     def pause(self, node: str) -> None:

@@ -22,6 +22,7 @@ from chaos.errors import ServerError
 from chaos.topologies.cluster import IN_CLUSTER
 from chaos.topologies.observer import Observer
 from nemeses.system import InjectionFailed, Kill, Links, Loss, Pause, Unreachable
+from nemeses.undoing import undo_all
 from nemeses.view import View
 
 pytestmark = pytest.mark.server
@@ -76,14 +77,14 @@ def test_a_paused_node_is_there_and_does_not_answer():
             deployment.pause("n1")
 
 
-def test_everything_is_revived_also_after_an_interrupt():
+def test_everything_is_undone_also_after_an_interrupt():
     with nodes(3, ALONE, "proxy") as deployment:
         assert isinstance(deployment, Links)
         deployment.pause("n1")
         deployment.kill("n2")
         deployment.cut(["c0"], ["n3"])
         deployment.interrupt()
-        deployment.revive_all()
+        undo_all(deployment)
         assert [deployment.call(node, "PING") for node in deployment.nodes] == [b"PONG"] * 3
 
 

@@ -1,0 +1,21 @@
+"""Whatever faults have left behind when the load ends, undone: none of it outlasts the load."""
+
+from __future__ import annotations
+
+from nemeses.system import Kill, Links, Pause, Skew, System
+
+
+def undo_all(system: System) -> None:
+    """Heal every link, set every clock right, wake every node that is paused and start every one that is dead.
+
+    Works when the run was asked to end, too. Raises what the capabilities raise.
+    """
+    if isinstance(system, Links):
+        system.heal_all()
+    for node in system.nodes:
+        if isinstance(system, Skew) and "skew" in system.capabilities:
+            system.skew(node, 0)
+        if isinstance(system, Pause):
+            system.resume(node)
+        if isinstance(system, Kill) and not system.running(node):
+            system.start(node)
