@@ -19,6 +19,7 @@ import msgspec
 from chaos.errors import BadInput, CachequakeError
 from chaos.result import Result
 from chaos.run import run_scenario
+from chaos.store import INTERRUPTED
 from chaos.suite import Cell, Suite
 
 
@@ -133,13 +134,18 @@ def compare(
 ) -> Comparison:
     """Run every cell with seeds from 1, and measure; `on_run` gets a line before each run.
 
-    A cell that this machine cannot run is told as such, like one that no run could do.
+    A cell that this machine cannot run is told as such, like one that no run could do. Ctrl-C ends it with the run
+    that is under way, and the rows before that are returned.
     """
     rows: list[Row] = []
     servers: set[str] = set()
     for cell in suite.cells:
         row = Row(cell.system, cell.fault, reason=cell.reason)
-        results = list(_results(cell, row, range(1, 1 + (seeds or suite.seeds)), server, out, on_run))
+        results = []
+        for result in _results(cell, row, range(1, 1 + (seeds or suite.seeds)), server, out, on_run):
+            if result.error == INTERRUPTED:
+                return Comparison(suite.name, seeds or suite.seeds, sorted(servers), rows)
+            results.append(result)
         servers.update(f"{result.server.name} {result.server.version}" for result in results)
         row.measured = _spreads(results)
         rows.append(row)
@@ -162,7 +168,7 @@ def _results(
             row.reason = f"seed {seed}: {error}"
             continue
         row.runs.append(str(done.run_dir))
-        if done.result.error is None:
+        if done.result.error in (None, INTERRUPTED):
             yield done.result
         else:
             row.reason = f"seed {seed}: {done.result.error}"

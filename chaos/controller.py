@@ -33,7 +33,7 @@ from chaos.plan import Plan, read_plan
 from chaos.progress import Failure, Progress
 from chaos.recorder import Recorder
 from chaos.routes import ROUTES
-from chaos.store import PARTS, PLAN, Executed, finish_history, locked, save_executed, write_header
+from chaos.store import INTERRUPTED, PARTS, PLAN, Executed, finish_history, locked, save_executed, write_header
 from chaos.topologies import make_topology
 from chaos.topologies.base import Shared, Topology
 from chaos.workloads import WORKLOADS
@@ -119,7 +119,7 @@ class Controller:
                 for counters in load.counters():
                     self._progress("load", counters)
                     if self.interrupted.is_set():
-                        self.executed.error = "the run was interrupted"
+                        self.executed.error = INTERRUPTED
                         load.stop()
                 self._phase("stop")
                 self._progress("heal", load.total)

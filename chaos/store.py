@@ -26,6 +26,10 @@ LOCK = "lock"
 """Locked by the controller as long as it lives; the kernel lets go of it however the controller ends."""
 
 
+INTERRUPTED = "the run was interrupted"
+"""The error of a run that was asked to end before its time."""
+
+
 class Executed(msgspec.Struct):
     """What a run really did; `executed.json` is this, as JSON."""
 
