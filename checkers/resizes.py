@@ -15,7 +15,7 @@ import msgspec
 
 from checkers.context import listed, seconds
 from checkers.finding import Anomaly, Finding
-from checkers.history import NEVER, History
+from checkers.history import History
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Moves:
     def _told(self, anomaly: Anomaly, rows: list[int]) -> Anomaly:
         """The last of its operations was answered by another node than an earlier one: say by which change."""
         operations = self.history.operations
-        starts, ends, nodes = operations.start, operations.end, operations.node
+        starts, nodes = operations.start, operations.node
         answered = sorted((row for row in rows if nodes[row] >= 0), key=lambda row: int(starts[row]))
         elsewhere = [row for row in answered if nodes[row] != nodes[answered[-1]]]
         if anomaly.key is None or not elsewhere:
@@ -96,7 +96,7 @@ class Moves:
         changes = [
             resize
             for resize in self.resizes
-            if resize.sent_ns <= starts[last] and (ends[first] == NEVER or ends[first] <= resize.heard_ns)
+            if resize.sent_ns <= starts[last] and starts[first] <= resize.heard_ns  # it may have ended later
         ]
         if not changes:
             return anomaly

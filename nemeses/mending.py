@@ -19,6 +19,8 @@ from nemeses.view import View
 
 MENDED_MS = 8_000
 """A restarted node refuses to serve for 2 s, and a failover may be under way."""
+HEARD_MS = 3_000
+"""A replica learns from its primary that a slot is closed, and its link to it may just be coming up again."""
 REFUSED_MS = 300
 """A node that has refused for this long may no longer be what it was taken for."""
 
@@ -36,7 +38,15 @@ def mend(strike: Strike) -> list[int]:
     for slot in slots:
         ends = strike.system.wait(f"slot {slot} to be mended", partial(_attempt, strike, slot), MENDED_MS)
         closed(strike, slot, *ends)
+    if slots:
+        with suppress(WaitTimeout):  # what is still open then is told as what remains
+            strike.system.wait("replicas to hear of it", partial(_none_open, strike.system, set(slots)), HEARD_MS)
     return slots
+
+
+def _none_open(system: System, slots: set[int]) -> bool:
+    rows = Survey.take(system).rows.values()
+    return not any(slots & (row.importing.keys() | row.migrating.keys()) for row in rows)
 
 
 def _settled(system: System) -> bool:

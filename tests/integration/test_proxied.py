@@ -11,6 +11,8 @@ from chaos.scenario import validate
 from chaos.sharding import locator
 from chaos.store import HISTORY, read_executed
 from chaos.yaml_source import parse_yaml
+from checkers import load
+from checkers.history import OK
 
 pytestmark = pytest.mark.server
 REGISTERS = "{register: {keys: 30}, set: {keys: 5}}"
@@ -120,5 +122,7 @@ def test_a_dead_proxy_takes_its_own_clients_out_of_service_only(tmp_path):
     done = run(tmp_path, "proxy: envoy, proxies: 2", "fault: kill, target: p1, at: 700ms, for: 700ms", duration="2s")
     assert not kinds(done)
     (fault,) = read_executed(done.run_dir).faults
-    span = [e for e in events(done) if fault.injected_ns < e.get("time", 0) < fault.healed_ns and e["type"] == "ok"]
-    assert {e["node"] for e in span if e.get("node")} == {"p2"}
+    operations = load(done.run_dir / HISTORY).operations
+    began, ended = operations.start > fault.injected_ns, operations.end < fault.injected_ns + 700_000_000
+    served = operations.node[began & ended & (operations.type == OK)]
+    assert {operations.nodes[node] for node in served.tolist()} == {"p2"}

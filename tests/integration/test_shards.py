@@ -17,7 +17,7 @@ from checkers.keyslot import key_slot
 pytestmark = pytest.mark.server
 FOUR, FIVE = ["n1", "n2", "n3", "n4"], ["n1", "n2", "n3", "n4", "n5"]
 RESIZE = {"fault": "resize", "add": 1, "at": "1s", "for": "800ms"}
-SMALL = {"register": {"keys": 300, "writes": "40%"}, "multikey": {"groups": 5}}
+SMALL = {"register": {"keys": 300, "writes": "40%"}, "set": {"keys": 20}, "multikey": {"groups": 5}}
 
 
 def run(name, out, seed=7, **overrides):

@@ -18,6 +18,7 @@ from chaos.run import run_scenario
 from chaos.scenario import load_scenario
 from nemeses.bandwidth import SHARE
 from nemeses.system import InjectionFailed
+from nemeses.undoing import undo_all
 
 pytestmark = pytest.mark.server
 
@@ -97,7 +98,7 @@ def clock_of_one_node(isolation):
         deployment.skew("n1", -60_000)
         reads("n1", -60_000)
         assert deployment.call("n1", "PTTL", "k") > 100_000
-        deployment.revive_all()
+        undo_all(deployment)
         reads("n1", 0)
         assert deployment.call("n1", "GET", "k") == b"v"
         deployment.skew("n1", 120_000)
