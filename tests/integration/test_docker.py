@@ -27,7 +27,7 @@ from chaos.store import HISTORY, LOCK
 from checkers import load
 from nemeses.system import InjectionFailed, Unreachable
 
-pytestmark = [pytest.mark.server, pytest.mark.docker, pytest.mark.xdist_group("docker")]  # one engine, one worker
+pytestmark = [pytest.mark.server, pytest.mark.docker]
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY_SERVES_HERE = "127.0.0.1:9/redis:8"
 """An image that no registry has: nothing listens on that port of this machine."""

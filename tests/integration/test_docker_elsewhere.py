@@ -23,7 +23,7 @@ from chaos.run import run_scenario
 from chaos.scenario import load_scenario
 from chaos.store import HISTORY, PARTS, locked
 
-pytestmark = [pytest.mark.server, pytest.mark.docker, pytest.mark.xdist_group("docker")]  # one engine, one worker
+pytestmark = [pytest.mark.server, pytest.mark.docker]
 ROOT = Path(__file__).resolve().parents[2]
 
 

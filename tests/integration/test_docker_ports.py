@@ -12,7 +12,7 @@ from chaos.run import run_scenario
 from chaos.scenario import load_scenario
 from chaos.store import HISTORY
 
-pytestmark = [pytest.mark.server, pytest.mark.docker, pytest.mark.xdist_group("docker")]  # one engine, one worker
+pytestmark = [pytest.mark.server, pytest.mark.docker]
 CUT_OFF = {"fault": "partition", "target": "primary of k0", "at": "500ms", "for": "2500ms"}
 
 

@@ -32,7 +32,7 @@ from chaos.scenario import load_scenario
 from chaos.store import read_executed
 from checkers import load
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("endpoint")]
+pytestmark = [pytest.mark.server]
 ROOT = Path(__file__).resolve().parents[2]
 WORKLOAD = {"register": {"keys": 20}, "set": {"keys": 5}, "counter": {"keys": 5}, "multikey": {"groups": 5}}
 SUITE = [

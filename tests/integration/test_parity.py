@@ -25,7 +25,7 @@ from nemeses.system import Bandwidth, Delay, Kill, Links, Loss, Pause, ReplyErro
 from nemeses.targets import Survey
 from nemeses.view import View
 
-pytestmark = [pytest.mark.server, pytest.mark.docker, pytest.mark.xdist_group("docker")]  # one engine, one worker
+pytestmark = [pytest.mark.server, pytest.mark.docker]
 
 DEPLOYMENTS = ["local", "docker"]
 PUBLISHED = "docker by published ports"
@@ -220,15 +220,21 @@ SCENARIOS = {
     "migration-crash": ("4s", [("300ms", "3s")], only_what_is_documented),
     "hotkey-l1": ("4s", [("500ms", "3s")], only_what_is_documented),
     "hotkey-split": ("4s", [("500ms", "3s")], only_what_is_documented),
+    "cluster-resize": ("4s", [("500ms", "1s")], nothing_is_found),
+    "shards-kill": ("3s", [("500ms", "1s")], only_what_is_documented),
+    "replication-lag": ("2s", [], only_what_is_documented),
     "everything": ("4s", None, only_what_is_documented),
 }
 """How long, when its faults strike and for how long (None: as they are drawn), and what must come of it."""
 
 
-def test_every_scenario_is_here():
-    on_one_only = {name for name in builtin_names() if load_scenario(name).cluster.topology == "proxied"}
-    on_one_only |= {name for name in builtin_names() if load_scenario(name).clients.route == "tracking"}
-    assert set(SCENARIOS) | on_one_only == set(builtin_names()), "docker runs no proxies, and not every server tracks"
+def test_every_scenario_of_a_cluster_is_here_and_every_topology_that_both_can_run():
+    scenarios = {name: load_scenario(name) for name in builtin_names()}
+    of_clusters = {name for name, scenario in scenarios.items() if scenario.cluster.topology == "cluster"}
+    assert of_clusters - SCENARIOS.keys() == {"hotkey-tracking"}, "not every server lets clients track"
+    topologies = {scenario.cluster.topology for scenario in scenarios.values()}
+    here = {scenarios[name].cluster.topology for name in SCENARIOS}
+    assert topologies - here == {"proxied"}, "docker runs no proxies"
 
 
 @pytest.fixture(scope="module")
