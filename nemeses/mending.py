@@ -19,8 +19,6 @@ from nemeses.view import View
 
 MENDED_MS = 8_000
 """A restarted node refuses to serve for 2 s, and a failover may be under way."""
-HEARD_MS = 3_000
-"""A replica learns from its primary that a slot is closed, and its link to it may just be coming up again."""
 REFUSED_MS = 300
 """A node that has refused for this long may no longer be what it was taken for."""
 
@@ -38,15 +36,7 @@ def mend(strike: Strike) -> list[int]:
     for slot in slots:
         ends = strike.system.wait(f"slot {slot} to be mended", partial(_attempt, strike, slot), MENDED_MS)
         closed(strike, slot, *ends)
-    if slots:
-        with suppress(WaitTimeout):  # what is still open then is told as what remains
-            strike.system.wait("replicas to hear of it", partial(_none_open, strike.system, set(slots)), HEARD_MS)
     return slots
-
-
-def _none_open(system: System, slots: set[int]) -> bool:
-    rows = Survey.take(system).rows.values()
-    return not any(slots & (row.importing.keys() | row.migrating.keys()) for row in rows)
 
 
 def _settled(system: System) -> bool:
@@ -112,11 +102,18 @@ def left_open(survey: Survey) -> dict[str, dict[str, dict[str, str]]]:
 
 
 def remains(system: System, slots: tuple[int, ...]) -> dict[str, Any]:
-    """What a crash left: open slots by node, and how many keys of the slots each primary holds."""
+    """What a crash left: open slots by node, and how many keys of the slots each primary holds.
+
+    Replicas stand apart: Valkey tells them of a closed slot through replication alone, so one whose link was down at
+    that moment keeps it open, and nothing but its primary's next word about the slot closes it.
+    """
     survey = Survey.take(system)
     keys = {}
     for name, row in survey.rows.items():
         if row.is_primary:
             with suppress(Unreachable, ReplyError):  # still loading: it cannot tell
                 keys[name] = keys_in(system, name, slots)
-    return {"open": left_open(survey), "keys": {name: count for name, count in keys.items() if count}}
+    open_ = left_open(survey)
+    replicas = {name: open_.pop(name) for name in list(open_) if not survey.rows[name].is_primary}
+    told = {"open_on_replicas": replicas} if replicas else {}
+    return {"open": open_, **told, "keys": {name: count for name, count in keys.items() if count}}
