@@ -20,7 +20,7 @@ from chaos.errors import BadInput, CachequakeError
 from chaos.result import EXIT_CODES, EXIT_CRASH, NO_CLAIMS
 from chaos.run import run_scenario
 from chaos.scenario import Scenario
-from chaos.side_by_side import workers
+from chaos.side_by_side import refuse_disturbance, workers
 
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -94,8 +94,7 @@ def run_campaign(
 
     Raises BadInput when the deployment cannot do what the scenario asks, or cannot do it several times at once.
     """
-    if scenario.deploy != "virtual" and jobs > 1:
-        raise BadInput(f"--jobs {jobs}: runs on {scenario.deploy} disturb each other's time; add --deploy virtual")
+    refuse_disturbance(jobs, scenario.deploy)
     began = time.monotonic()
     trials = []
     with workers(jobs) as each:
@@ -113,10 +112,7 @@ def _try(scenario: Scenario, server: str | None, out: Path, allow_faults_on: Seq
     except CachequakeError as error:
         return Trial(seed, NO_CLAIMS, error=str(error))
     result = done.result
-    counts = Counter[str]()
-    for finding in result.findings.values():
-        counts.update(finding.counts)
-    found = {kind: count for kind, count in sorted(counts.items()) if count}
+    found = result.counts
     run: str | None = str(done.run_dir)
     if not found and EXIT_CODES[result.claims_verdict] == 0 and result.error is None:
         shutil.rmtree(done.run_dir)

@@ -89,14 +89,14 @@ def replay_run(
     plan = read_plan(run_dir / PLAN)
     if deploy is not None:
         plan = msgspec.structs.replace(plan, scenario=msgspec.structs.replace(plan.scenario, deploy=deploy))
-    before = _kinds(first)
+    before = first.counts
     wanted = broken_kinds(plan.scenario.claims, first.findings) or set(before)
     repeated = as_executed(plan, read_executed(run_dir))
     again = run_plan(
         repeated, server=server, image=image, out=out, on_progress=on_progress, allow_faults_on=allow_faults_on
     )
     undecided = any(finding.verdict is Verdict.UNKNOWN for finding in again.result.findings.values())
-    return Replay(again.run_dir, again.result, before, _kinds(again.result), wanted, undecided)
+    return Replay(again.run_dir, again.result, before, again.result.counts, wanted, undecided)
 
 
 def as_executed(plan: Plan, executed: Executed) -> Plan:
@@ -110,11 +110,3 @@ def _pinned(planned: PlannedFault, executed: ExecutedFault | None) -> PlannedFau
         return planned
     role = _ROLE.match(executed.roles.get(executed.nodes[0], ""))
     return planned if role is None else msgspec.structs.replace(planned, target=f"{role[1]} of slot {role[2]}")
-
-
-def _kinds(result: Result) -> dict[str, int]:
-    kinds: dict[str, int] = {}
-    for finding in result.findings.values():
-        for kind, count in finding.counts.items():
-            kinds[kind] = kinds.get(kind, 0) + count
-    return kinds

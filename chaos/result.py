@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,14 @@ class Result(msgspec.Struct):
     """One command that runs the same plan again."""
     error: str | None = None
     """Why the run did not go as planned (a fault that could not be injected, an interrupt), or None."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Anomalies by kind, of all checkers together; kinds of which there were none are left out."""
+        found = Counter[str]()
+        for finding in self.findings.values():
+            found.update(finding.counts)
+        return {kind: count for kind, count in sorted(found.items()) if count}
 
     def count(self, *kinds: str) -> int:
         """How many anomalies of these kinds were found, by all checkers together."""

@@ -204,6 +204,11 @@ def validate(source: Source) -> Scenario:
     return scenario
 
 
+def validated(scenario: Scenario) -> Scenario:
+    """A scenario that code has changed, as its own file reads. Raises BadInput for one that no run could carry out."""
+    return validate(parse_yaml(scenario.to_yaml(), f"{scenario.name}{SUFFIX}"))
+
+
 def _mapping(source: Source, place: Place, data: Any, known: set[str], what: str) -> dict[str, Any]:
     if data is None:
         return {}

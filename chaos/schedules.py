@@ -14,9 +14,8 @@ import msgspec
 from chaos.deploy.kinds import DEPLOYMENTS
 from chaos.errors import BadInput
 from chaos.plan import make_plan
-from chaos.scenario import FaultSpec, Scenario, validate
+from chaos.scenario import FaultSpec, Scenario, validated
 from chaos.store import Executed
-from chaos.yaml_source import parse_yaml
 from checkers.history import History
 from nemeses.fault import ExecutedFault
 from nemeses.mixture import TABLE, draw_one
@@ -45,8 +44,7 @@ def possible_kinds(scenario: Scenario) -> list[str]:
 
 def with_faults(scenario: Scenario, faults: Sequence[FaultSpec]) -> Scenario:
     """The scenario with these faults instead of its own. Raises BadInput for what no run could do."""
-    changed = msgspec.structs.replace(scenario, nemesis=list(faults))
-    return validate(parse_yaml(changed.to_yaml(), f"{scenario.name}.quake.yaml"))
+    return validated(msgspec.structs.replace(scenario, nemesis=list(faults)))
 
 
 def draw(scenario: Scenario, kinds: Sequence[str], stream: Stream) -> Schedule:

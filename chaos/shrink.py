@@ -26,11 +26,10 @@ from chaos.plan import read_plan
 from chaos.replay import as_executed
 from chaos.result import Result, read_result
 from chaos.run import run_scenario
-from chaos.scenario import FaultSpec, Scenario, validate
+from chaos.scenario import FaultSpec, Scenario, validated
 from chaos.side_by_side import Each, workers
 from chaos.store import PLAN, read_executed
 from chaos.units import show_duration
-from chaos.yaml_source import parse_yaml
 
 TRIES, NEEDED = 5, 4
 """On real machines: how often a candidate is run, and in how many of these runs the anomaly must come back."""
@@ -101,7 +100,7 @@ def scenario_of(run_dir: Path, kinds: Sequence[str], deploy: str | None = None) 
         nemesis=sorted(faults, key=lambda fault: fault.at_ms),
         claims=[parse_claim(name, 0) for name in claims] or [parse_claim("anomalies", 0)],
     )
-    return _valid(scenario)
+    return validated(scenario)
 
 
 def kinds_to_keep(run_dir: Path, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -109,11 +108,7 @@ def kinds_to_keep(run_dir: Path, wanted: Sequence[str]) -> tuple[str, ...]:
 
     Raises BadInput when the run did not have one that is named, or had none at all.
     """
-    counts: dict[str, int] = {}
-    for finding in read_result(run_dir).findings.values():
-        for kind, count in finding.counts.items():
-            counts[kind] = counts.get(kind, 0) + count
-    found = {kind: count for kind, count in counts.items() if count}
+    found = read_result(run_dir).counts
     if not found:
         raise BadInput(f"{run_dir.name} found no anomaly, so there is nothing to keep")
     for kind in wanted:
@@ -219,11 +214,6 @@ def _run(scenario: Scenario, server: str | None, out: Path) -> Result | None:
     return done.result
 
 
-def _valid(scenario: Scenario) -> Scenario:
-    """The scenario as its own file reads. Raises BadInput."""
-    return validate(parse_yaml(scenario.to_yaml(), f"{scenario.name}.quake.yaml"))
-
-
 def _faults(scenario: Scenario) -> list[FaultSpec]:
     return [entry for entry in scenario.nemesis if isinstance(entry, FaultSpec)]
 
@@ -243,7 +233,7 @@ def _is_size(value: Any) -> bool:
 def _changed(scenario: Scenario, words: str, **fields: Any) -> Iterator[Candidate]:
     """One candidate, unless no run could do it."""
     try:
-        yield words, _valid(msgspec.structs.replace(scenario, **fields))
+        yield words, validated(msgspec.structs.replace(scenario, **fields))
     except BadInput:
         return
 
@@ -367,5 +357,5 @@ def comes_back(shrunk: Shrunk, deploy: str, tries: int, server: str | None, out:
 
     Raises BadInput when that deployment cannot do what the scenario asks.
     """
-    elsewhere = _valid(msgspec.structs.replace(shrunk.scenario, deploy=deploy))
+    elsewhere = validated(msgspec.structs.replace(shrunk.scenario, deploy=deploy))
     return sum(_came_back(shrunk.kept, _run(elsewhere, server, out)) for _ in range(tries))

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from chaos.errors import BadInput
+
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
 
@@ -21,6 +23,12 @@ class Each(Protocol):
 
     def __call__(self, function: Callable[[In], Out], items: Iterable[In], /) -> Iterator[Out]:
         """Like `map`."""
+
+
+def refuse_disturbance(jobs: int, deploy: str) -> None:
+    """Raise BadInput for several runs at a time where they would disturb each other's time."""
+    if jobs > 1 and deploy != "virtual":
+        raise BadInput(f"--jobs {jobs}: runs on {deploy} disturb each other's time; add --deploy virtual")
 
 
 @contextmanager

@@ -59,11 +59,7 @@ def cell(scenario: str, server: Path, arguments: argparse.Namespace) -> str:
         result = run_scenario(loaded, seed=arguments.seed, server=str(server), out=arguments.out).result
     except CachequakeError as error:
         return f"not run: {str(error).splitlines()[0][:100]}"
-    counts: dict[str, int] = {}
-    for finding in result.findings.values():
-        for kind, count in finding.counts.items():
-            counts[kind] = counts.get(kind, 0) + count
-    listed = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+    listed = ", ".join(f"{count} {kind}" for kind, count in result.counts.items())
     return f"{result.claims_verdict}; {listed or 'nothing found'}" + (f"; {result.error}" if result.error else "")
 
 

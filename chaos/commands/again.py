@@ -17,9 +17,9 @@ from chaos.commands.shared import (
     progress,
     seconds,
     show,
-    side_by_side_only_in_virtual_time,
 )
 from chaos.errors import BadInput
+from chaos.side_by_side import refuse_disturbance
 
 if TYPE_CHECKING:
     pass
@@ -134,7 +134,7 @@ def shrink(
     run_dir = find_run(run_name, out)
     keep = kinds_to_keep(run_dir, kinds)
     scenario = scenario_of(run_dir, keep, deploy)
-    side_by_side_only_in_virtual_time(jobs, scenario.deploy)
+    refuse_disturbance(jobs, scenario.deploy)
     budget_s = seconds("--budget", budget)
     done = reduce(
         scenario, keep, budget_s=budget_s, out=out, server=server, jobs=jobs, on_step=lambda line: click.echo(line)

@@ -20,9 +20,9 @@ from chaos.commands.shared import (
     progress,
     seconds,
     show,
-    side_by_side_only_in_virtual_time,
 )
 from chaos.errors import BadInput
+from chaos.side_by_side import refuse_disturbance
 
 if TYPE_CHECKING:
     from chaos.scenario import Scenario
@@ -196,7 +196,7 @@ def search(
     from chaos.search import search as look
 
     loaded = load_scenario(scenario, overrides(settings, duration=duration_, deploy=deploy))
-    side_by_side_only_in_virtual_time(jobs, loaded.deploy)
+    refuse_disturbance(jobs, loaded.deploy)
     done = look(
         loaded,
         budget_s=seconds("--budget", budget),

@@ -71,9 +71,3 @@ def seconds(option: str, text: str) -> float:
         return duration(text) / 1000
     except ValueError as error:
         raise BadInput(f"{option} {text}: {error}") from error
-
-
-def side_by_side_only_in_virtual_time(jobs: int, deploy: str) -> None:
-    """Refuse several jobs where runs would disturb each other. Raises BadInput."""
-    if jobs > 1 and deploy != "virtual":
-        raise BadInput(f"--jobs {jobs}: runs on {deploy} disturb each other's time; add --deploy virtual")
