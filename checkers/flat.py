@@ -110,13 +110,13 @@ class Flat:
 
     def _block(self, values: list[Any]) -> Micros:
         sizes = np.fromiter(map(len, values), np.int64, len(values))
-        flat = list(chain.from_iterable(chain.from_iterable(values)))
-        size = len(flat) // 3
-        if len(flat) != 3 * sizes.sum():
-            raise TypeError("some micro-operation has not three parts")
-        kind = np.fromiter(map(KINDS.__getitem__, flat[::3]), np.uint8, size)
-        key = np.fromiter(map(self.numbers.__getitem__, flat[1::3]), np.int64, size)
-        arguments = flat[2::3]
+        try:
+            kinds, keys, arguments = list(zip(*chain.from_iterable(values), strict=True)) or ((), (), ())
+        except ValueError as error:
+            raise TypeError("some micro-operation has not three parts") from error
+        size = len(kinds)
+        kind = np.fromiter(map(KINDS.__getitem__, kinds), np.uint8, size)
+        key = np.fromiter(map(self.numbers.__getitem__, keys), np.int64, size)
         taken = kind != APPEND
         length = np.full(size, PLAIN, np.int64)
         length[taken] = [

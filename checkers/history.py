@@ -312,18 +312,15 @@ class _Table:
 
     def add(self, events: list[Event]) -> None:
         """Append events in the order of their lines."""
-        try:
-            time = np.array([event.time for event in events], np.int64)
-            index = np.array([event.index for event in events], np.int64)
-        except TypeError:  # NumPy's word for a None among the numbers; asking for it each time costs more
-            self._number(events)
-            self.add(events)
-            return
+        time = self._numbers([event.time for event in events])
+        index = self._numbers([event.index for event in events])
         self.seen += len(events)
         process = [event.process for event in events]
         if set(map(type, process)) != {int}:
             clients = np.array([isinstance(name, int) for name in process], np.bool_)
-            self.context += compress(events, (~clients).tolist())
+            for place in np.flatnonzero(~clients).tolist():
+                events[place].time, events[place].index = int(time[place]), int(index[place])
+                self.context.append(events[place])
             process = list(compress(process, clients.tolist()))
             events = list(compress(events, clients.tolist()))
             time, index = time[clients], index[clients]
@@ -335,13 +332,18 @@ class _Table:
         self._extend("opens", opens)
         self._extend("type", kind[~opens])
         self._add_invocations(list(compress(events, opens.tolist())))
-        self._add_completions(list(compress(events, (~opens).tolist())))
+        self._add_completions(list(compress(events, (~opens).tolist())), kind[~opens])
 
-    def _number(self, events: list[Event]) -> None:
-        """Where a line gives no time or index, its place among the lines is both."""
-        for position, event in enumerate(events, self.seen):
-            event.time = position if event.time is None else event.time
-            event.index = position if event.index is None else event.index
+    def _numbers(self, numbers: list[int | None]) -> NDArray[np.int64]:
+        """Times or indices; where a line gives none, its place among the lines is both."""
+        try:
+            return np.array(numbers, np.int64)
+        except TypeError:  # NumPy's word for a None among the numbers; asking for it each time costs more
+            places = range(self.seen, self.seen + len(numbers))
+            if not any(number is not None for number in numbers):
+                return np.array(places, np.int64)
+            filled = [place if number is None else number for place, number in zip(places, numbers, strict=True)]
+            return np.array(filled, np.int64)
 
     def _extend(self, name: str, column: NDArray[Any]) -> None:
         self.columns.setdefault(name, []).append(column)
@@ -355,7 +357,7 @@ class _Table:
         }
         self.invoked += [event.value for event in events]
 
-    def _add_completions(self, events: list[Event]) -> None:
+    def _add_completions(self, events: list[Event], kind: NDArray[np.int32]) -> None:
         self._extend("node", self.nodes.codes([event.node for event in events]))
         self._extend("completed_final", np.array([event.final for event in events], np.bool_))
         for place, event in enumerate(events, len(self.completed)):
@@ -370,13 +372,13 @@ class _Table:
                 found = ((name, getattr(event, name)) for name in _DETAILS)
                 self.details[place] = {name: value for name, value in found if value is not None and value is not False}
         self.completed += [event.value for event in events]
-        self._flatten(events)
+        self._flatten(events, kind)
 
-    def _flatten(self, events: list[Event]) -> None:
+    def _flatten(self, events: list[Event], kind: NDArray[np.int32]) -> None:
         """Take transactions apart while they are at hand; the place of each completion among them, -1 for others."""
-        returned = np.array([event.f == "txn" and event.type == "ok" for event in events], np.bool_)
         place = np.full(len(events), -1, np.int64)
-        if returned.any():
+        if "txn" in self.functions:  # else no event can be one
+            returned = (kind == OK) & np.array([event.f == "txn" for event in events], np.bool_)
             done, before = list(compress(events, returned.tolist())), len(self.flat.values)
             with suppress(TypeError, KeyError):  # that a value is no transaction is for who checks them to say
                 self.flat.add([event.value for event in done])
