@@ -19,6 +19,7 @@ from chaos.deploy.endpoint.spec import EndpointSpec, endpoint_spec
 from chaos.deploy.kinds import DEPLOYMENTS
 from chaos.deploy.programs import PROGRAMS
 from chaos.errors import BadInput, Impossible
+from chaos.incidents import Incident, incident_of
 from chaos.options import resolve, spell, spelling
 from chaos.roles import check_target
 from chaos.routes import ROUTES
@@ -31,6 +32,8 @@ from nemeses.resize import asked
 from nemeses.system import FORMED
 
 SUFFIX = ".quake.yaml"
+INCIDENTS = "incidents"
+"""Folder of the scenarios of published failures, and what their names begin with."""
 
 IN_SECONDS = {"repl-timeout", "repl-ping-replica-period", "min-replicas-max-lag", "timeout", "tcp-keepalive"}
 """Server directives that count in seconds; the other durations count in milliseconds."""
@@ -85,6 +88,8 @@ class Scenario(msgspec.Struct, frozen=True):
     claims: list[Claim]
     endpoint: EndpointSpec | None = None
     """Where the servers are that somebody else runs, with `deploy: endpoint`."""
+    incident: Incident | None = None
+    """The published failure that it shows."""
 
     def to_yaml(self) -> str:
         """The scenario with every default filled in, as a scenario file."""
@@ -95,6 +100,7 @@ class Scenario(msgspec.Struct, frozen=True):
         document = {
             "name": self.name,
             "seed": self.seed,
+            **({} if self.incident is None else {"incident": msgspec.structs.asdict(self.incident)}),
             "duration": show_duration(self.duration_ms),
             "cluster": _spell_cluster(self.cluster),
             "deploy": self.deploy,
@@ -122,9 +128,18 @@ def _spell_nemesis(entry: FaultSpec | MixtureSpec) -> dict[str, Any]:
 
 
 def builtin_names() -> list[str]:
-    """Names of the scenarios that come with the package."""
-    folder = resources.files("chaos") / "scenarios"
-    return sorted(file.name.removesuffix(SUFFIX) for file in folder.iterdir() if file.name.endswith(SUFFIX))
+    """Names of the scenarios that come with the package, but for those of published failures."""
+    return _names_in("scenarios")
+
+
+def incident_names() -> list[str]:
+    """Names of the scenarios of published failures: `incidents/NAME`."""
+    return [f"{INCIDENTS}/{name}" for name in _names_in(f"scenarios/{INCIDENTS}")]
+
+
+def _names_in(folder: str) -> list[str]:
+    files = (resources.files("chaos") / folder).iterdir()
+    return sorted(file.name.removesuffix(SUFFIX) for file in files if file.name.endswith(SUFFIX))
 
 
 def read_scenario(name_or_path: str | Path) -> Source:
@@ -134,7 +149,7 @@ def read_scenario(name_or_path: str | Path) -> Source:
         return read_yaml(path)
     builtin = resources.files("chaos") / "scenarios" / f"{name_or_path}{SUFFIX}"
     if not builtin.is_file():
-        hint = nearest(str(name_or_path), builtin_names())
+        hint = nearest(str(name_or_path), [*builtin_names(), *incident_names()])
         raise BadInput(f"no scenario file and no built-in scenario is named {str(name_or_path)!r}{hint}")
     return parse_yaml(builtin.read_text(encoding="utf-8"), f"{name_or_path}{SUFFIX}")
 
@@ -168,7 +183,19 @@ def _override(source: Source, dotted: str, value: Any) -> None:
     target[last] = value
 
 
-_KEYS = {"name", "seed", "duration", "cluster", "deploy", "endpoint", "clients", "workload", "nemesis", "claims"}
+_KEYS = {
+    "name",
+    "seed",
+    "incident",
+    "duration",
+    "cluster",
+    "deploy",
+    "endpoint",
+    "clients",
+    "workload",
+    "nemesis",
+    "claims",
+}
 
 
 def validate(source: Source) -> Scenario:
@@ -199,6 +226,7 @@ def validate(source: Source) -> Scenario:
         nemesis=_nemesis(source, data.get("nemesis"), duration_ms),
         claims=_claims(source, data.get("claims")),
         endpoint=endpoint,
+        incident=incident_of(source, data.get("incident")),
     )
     _possible(source, scenario)
     return scenario

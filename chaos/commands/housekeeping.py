@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 
 @click.command("list")
 def list_scenarios() -> None:
-    """Show the built-in scenarios."""
-    from chaos.scenario import builtin_names, read_summary
+    """Show the built-in scenarios, and those of published failures."""
+    from chaos.scenario import builtin_names, incident_names, load_scenario, read_summary
 
     table = Table(box=None, show_header=False)
     for name in builtin_names():
         table.add_row(name, read_summary(name))
     Console().print(table)
+    gallery = Table(box=None, show_header=False, title="Published failures", title_justify="left")
+    for name in incident_names():
+        incident = load_scenario(name).incident
+        gallery.add_row(name, read_summary(name), " ".join(incident.reported if incident else ()))
+    Console().print(gallery)
 
 
 @click.command()

@@ -116,6 +116,12 @@ EXPORT char *getcwd(char *buffer, size_t size) {
   return strcpy(buffer, said);
 }
 
+/* CONFIG REWRITE writes that place down, and the next start goes there: to where the server is. */
+EXPORT int chdir(const char *path) {
+  const char *said = getenv("CACHEQUAKE_DIRECTORY");
+  return said && !strcmp(path, said) ? 0 : (int)syscall(SYS_chdir, path);
+}
+
 /* Files that tell about the machine. /proc/cpuinfo would name a time-stamp counter, which nobody can redirect. */
 
 #define RANDOM_BYTES 65536
@@ -188,7 +194,11 @@ OPENAT(openat64)
 EXPORT int access(const char *path, int mode) { return (int)syscall(SYS_faccessat, AT_FDCWD, redirected(path), mode); }
 
 EXPORT int rename(const char *from, const char *to) {
-  return (int)syscall(SYS_renameat2, AT_FDCWD, redirected(from), AT_FDCWD, redirected(to), 0);
+  int verdict = on_rename(to);
+  if (verdict > 0) return errno = verdict, -1;
+  int error = (int)syscall(SYS_renameat2, AT_FDCWD, redirected(from), AT_FDCWD, redirected(to), 0);
+  over(verdict);
+  return error;
 }
 
 /* The letters that are drawn land in `path`, of which the redirected one is the end. */
