@@ -11,6 +11,7 @@ What is expected is what the checkers find and not what is claimed: a run shows 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -77,7 +78,11 @@ def incident_of(source: Source, given: Any) -> Incident | None:
     for key in given:
         if key not in _FORMS:
             source.unknown((*place, key), "key of incident", _FORMS)
-    rules = {"reported": _ISSUE.fullmatch, "servers": _SERVER.fullmatch, "expect": _expectable}
+    rules: dict[str, Callable[[str], Any]] = {
+        "reported": _ISSUE.fullmatch,
+        "servers": _SERVER.fullmatch,
+        "expect": _expectable,
+    }
     for key, fits in rules.items():
         items = given.get(key, [])
         if not isinstance(items, list) or not all(isinstance(item, str) and fits(item) for item in items):
