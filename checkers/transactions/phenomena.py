@@ -93,7 +93,7 @@ def _foreign_elements(lists: Lists) -> Iterator[Phenomenon]:
         agreeing = (lists.key == key) & (lists.length > place)
         agreeing[lists.deviant] = False
         reader = int(np.flatnonzero(agreeing)[0]) if agreeing.any() else longest
-        sightings[key, repr(lists.seen[longest][place])] = (reader, int(lists.writer[position]))
+        sightings.setdefault((key, repr(lists.seen[longest][place])), (reader, int(lists.writer[position])))
     for read, writers in zip(lists.deviant.tolist(), lists.deviant_writer, strict=True):
         for element, write in zip(lists.seen[read], writers.tolist(), strict=True):
             if write < 0 or writes.failed[write]:
