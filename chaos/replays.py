@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from scipy.stats import binomtest
 
 from chaos.errors import BadInput
 from chaos.judge import check_run
 from chaos.replay import Replay, replay_run
+
+
+def wilson(times: int, of: int) -> tuple[float, float]:
+    """In which share of all runs something happens that happened so many times: Wilson's interval, 95 % confidence."""
+    from scipy.stats import binomtest  # takes a second to import
+
+    interval = binomtest(times, of).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,7 @@ class Replays:
 
     def interval(self, kind: str) -> tuple[float, float]:
         """In which share of all replays it would come back: Wilson's interval with 95 % confidence."""
-        interval = binomtest(self.times(kind), len(self.each)).proportion_ci(method="wilson")
-        return float(interval.low), float(interval.high)
+        return wilson(self.times(kind), len(self.each))
 
     def in_words(self) -> str:
         """One line a kind."""
