@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from redis.crc import key_slot
+from checkers.keyslot import key_slot
 
 SLOTS = 16384
 Address = tuple[str, int]

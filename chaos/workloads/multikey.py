@@ -17,11 +17,10 @@ from itertools import count, islice
 from string import ascii_lowercase
 from typing import Any
 
-from redis.crc import key_slot
-
 from chaos.operation import Command, Doubtful, Operation, Refused
 from chaos.workloads.base import unique_value
 from chaos.workloads.replies import expect_ok, numbers
+from checkers.keyslot import key_slot
 from nemeses.stream import Stream
 
 WRITE_SCRIPT = "for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[1]) end return redis.status_reply('OK')"

@@ -21,18 +21,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, TypeVar
 
-import networkx as nx
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import breadth_first_order
 
 from checkers.transactions.graph import LINK, PROCESS, REALTIME, RW, WR, WW, Graph
 from checkers.transactions.micro import Flags, Ints, Transactions
 from checkers.transactions.models import dominates
+from checkers.transactions.walks import Ways, matrix, path
 
-Node = TypeVar("Node")
 Relation = tuple[int, int, int]
 """Transaction, kind of edge, the transaction that comes after it."""
 
@@ -215,13 +211,13 @@ def _shortest(component: Graph, transactions: Transactions, order: tuple[int, ..
     return _closed(plain, relations, RW) or _alternating(relations) or _closed(relations, relations, RW)
 
 
-def _closed(path: dict[tuple[int, int], int], relations: dict[tuple[int, int], int], closing: int) -> Cycle | None:
-    """The shortest cycle of an edge of kind `closing` and a path."""
-    graph: nx.DiGraph[int] = nx.DiGraph(list(path))
+def _closed(edges: dict[tuple[int, int], int], relations: dict[tuple[int, int], int], closing: int) -> Cycle | None:
+    """The shortest cycle of an edge of kind `closing` and a path of `edges`."""
+    ways = Ways(edges)
     best: list[int] | None = None
     for (u, v), kind in relations.items():
         if kind == closing:
-            nodes = _walk(graph, v, u)
+            nodes = ways.shortest(v, u)
             if nodes and (best is None or len(nodes) < len(best)):
                 best = nodes
     return None if best is None else _cycle(best, relations)
@@ -229,28 +225,18 @@ def _closed(path: dict[tuple[int, int], int], relations: dict[tuple[int, int], i
 
 def _alternating(relations: dict[tuple[int, int], int]) -> Cycle | None:
     """The shortest cycle in which no rw follows another: every node is doubled by how it was entered."""
-    graph: nx.DiGraph[tuple[int, bool]] = nx.DiGraph()
-    for (u, v), kind in relations.items():
-        graph.add_edge((u, False), (v, kind == RW))
-        if kind != RW:
-            graph.add_edge((u, True), (v, False))
+    ways = Ways(
+        ((u, by_rw), (v, kind == RW))
+        for (u, v), kind in relations.items()
+        for by_rw in ((False,) if kind == RW else (False, True))
+    )
     best: list[tuple[int, bool]] | None = None
     for (u, v), kind in relations.items():
         if kind == RW:
-            nodes = _walk(graph, (v, True), (u, False))
+            nodes = ways.shortest((v, True), (u, False))
             if nodes and (best is None or len(nodes) < len(best)):
                 best = nodes
     return None if best is None else _cycle([node for node, _ in best], relations)
-
-
-def _walk(graph: nx.DiGraph[Node], start: Node, end: Node) -> list[Node] | None:
-    """The shortest path, or None where there is none."""
-    if start not in graph or end not in graph:
-        return None
-    try:
-        return list(nx.shortest_path(graph, start, end))
-    except nx.NetworkXNoPath:
-        return None
 
 
 def _cycle(nodes: list[int], relations: dict[tuple[int, int], int]) -> Cycle:
@@ -300,30 +286,19 @@ def _narrowed(component: Graph) -> Graph:
     """The edges of a large component between the nodes of one short cycle, with a single rw if one is easily found."""
     nodes, ends = np.unique(np.concatenate((component.source, component.target)), return_inverse=True)
     u, v = ends[: len(component.source)], ends[len(component.source) :]
-    local = Graph(len(nodes), len(nodes), u, v, component.kind)
     tries = max(2, min(64, EFFORT // len(u)))
     lag = np.where(component.target < component.count, component.source - component.target, 0)
     closing = max(component.kind[component.kind <= RW], default=WW)
-    matrix = local.select(component.kind != RW).matrix()
+    without_rw = component.kind != RW
+    plain = matrix(len(nodes), u[without_rw], v[without_rw])
     best: Ints | None = None
     candidates = np.flatnonzero(component.kind == closing)
     candidates = candidates[np.argsort(-lag[candidates], kind="stable")]
     for edge in candidates[:tries].tolist():
-        found = _path(matrix, int(v[edge]), int(u[edge]))
+        found = path(plain, int(v[edge]), int(u[edge]))
         if found is not None and (best is None or len(found) < len(best)):
             best = found
     if best is None:
-        best = _path(local.matrix(), int(v[candidates[0]]), int(u[candidates[0]]))
+        best = path(matrix(len(nodes), u, v), int(v[candidates[0]]), int(u[candidates[0]]))
         assert best is not None, "every edge of a strongly connected component lies on a cycle"
     return component.select(np.isin(u, best) & np.isin(v, best))
-
-
-def _path(matrix: csr_array[Any, tuple[int, int]], start: int, end: int) -> Ints | None:
-    """The nodes of a path with the fewest edges, or None."""
-    _, before = breadth_first_order(matrix, start, return_predecessors=True)
-    if end != start and before[end] < 0:
-        return None
-    nodes = [end]
-    while nodes[-1] != start:
-        nodes.append(int(before[nodes[-1]]))
-    return np.array(nodes)

@@ -12,15 +12,13 @@ none at all.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
 
 from checkers.history import NEVER
 from checkers.transactions.micro import Flags, Ints, Transactions
+from checkers.transactions.walks import components, matrix
 from checkers.transactions.where import suspected
 
 Kinds = NDArray[np.uint8]
@@ -118,19 +116,13 @@ class Graph:
         """The edges of some kinds, with the links that continue them."""
         return self.select(np.isin(self.kind, (*kinds, LINK)))
 
-    def matrix(self) -> csr_array[Any, tuple[int, int]]:
-        """The edges as a sparse matrix, each once: SciPy's search for components never ends on an edge given twice."""
-        shape = (self.nodes, self.nodes)
-        return coo_array((np.ones(len(self.source)), (self.source, self.target)), shape=shape).tocsr()
-
     def knots(self) -> tuple[Graph, Ints]:
         """The edges that lie on a cycle, and the component of each; edges are sorted by component."""
         used = np.zeros(self.nodes, np.bool_)
         used[self.source] = used[self.target] = True
         number = np.cumsum(used) - 1
         u, v = number[self.source], number[self.target]
-        dense = Graph(self.count, int(used.sum()), u, v, self.kind)
-        labels = connected_components(dense.matrix(), connection="strong")[1] if len(u) else u
+        labels = components(matrix(int(used.sum()), u, v)) if len(u) else u
         label = labels[u]
         inside = np.flatnonzero(label == labels[v])
         inside = inside[np.argsort(label[inside], kind="stable")]
