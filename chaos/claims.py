@@ -18,18 +18,23 @@ from chaos.yaml_source import nearest
 from checkers.finding import Finding, Verdict
 
 
+WHOLE = ("count", "number")
+"""Limits that are whole numbers."""
+
+
 class Claim(msgspec.Struct, frozen=True):
     """`name: most`, `name: {max: 200ms}`, `name: {longest: 5s}` or `name: {max: 30%}`."""
 
     name: str
     limit: str
-    """What is limited: `count`, `max` (milliseconds of one read), `longest` (milliseconds of one window) or `share`."""
+    """What is limited: `count` (of anomalies), `number` (of what is none but is counted), `max` (milliseconds of one
+    read), `longest` (milliseconds of one window) or `share`."""
     value: int | float
-    """The most that is acceptable: a number of anomalies, milliseconds, or a share from 0 to 1."""
+    """The most that is acceptable: a number, milliseconds, or a share from 0 to 1."""
 
     def spelled(self) -> Any:
         """The value as a scenario file writes it."""
-        if self.limit == "count":
+        if self.limit in WHOLE:
             return self.value
         if self.limit == "share":
             return {"max": show_share(self.value)}
@@ -51,7 +56,7 @@ class _Subject:
     kinds: tuple[str, ...]
     limits: tuple[str, ...] = ("count",)
     metric: str = ""
-    """What the checker calls the share that is limited."""
+    """What the checker calls the share, or the number, that is limited."""
 
     def counts(self, kind: str) -> bool:
         """Whether anomalies of this kind count against the claim."""
@@ -90,6 +95,10 @@ SUBJECTS: Mapping[str, _Subject] = {
     "early_expiries": _Subject("expiry", ("early-expiry",)),
     "missing_values": _Subject("expiry", ("missing-value",)),
     "unavailable": _Subject("availability", (), ("longest",)),
+    "misses": _Subject("cachefill", (), ("share",), "miss_rate"),
+    "penetration": _Subject("cachefill", (), ("share",), "penetration"),
+    "stampedes": _Subject("cachefill", (), ("number",), "stampedes"),
+    "avalanches": _Subject("cachefill", (), ("number",), "avalanches"),
     "keys_moved": _Subject("balance", (), ("share",), "keys_moved"),
     "hottest_node": _Subject("balance", (), ("share",), "hottest_share"),
     "anomalies": _Subject("*", ()),
@@ -97,7 +106,7 @@ SUBJECTS: Mapping[str, _Subject] = {
 """Every claim that can be made. `anomalies` counts the anomalies of all kinds."""
 
 
-_FORMS = {"count": "0", "share": "{max: 30%}"}
+_FORMS = {"count": "0", "number": "0", "share": "{max: 30%}"}
 """How limits that are no durations are written, by example."""
 
 
@@ -106,15 +115,16 @@ def parse_claim(name: str, value: Any) -> Claim:
     subject = SUBJECTS.get(name)
     if subject is None:
         raise ValueError(f"unknown claim {name!r}{nearest(name, sorted(SUBJECTS))}")
-    if isinstance(value, int) and not isinstance(value, bool) and "count" in subject.limits:
+    whole = next((limit for limit in subject.limits if limit in WHOLE), None)
+    if isinstance(value, int) and not isinstance(value, bool) and whole is not None:
         if value < 0:
             raise ValueError(f"{name}: {value} is negative; claim the most that is acceptable")
-        return Claim(name, "count", value)
+        return Claim(name, whole, value)
     if isinstance(value, dict) and len(value) == 1:
         limit, bound = next(iter(value.items()))
         if limit == "max" and "share" in subject.limits:
             return Claim(name, "share", share(bound))
-        if limit not in ("count", "share") and limit in subject.limits:
+        if limit not in _FORMS and limit in subject.limits:
             return Claim(name, limit, duration(bound))
     forms = [_FORMS.get(limit, f"{{{limit}: 5s}}") for limit in subject.limits]
     forms = [f"{name}: {form}" for form in forms]
@@ -174,12 +184,19 @@ def _share(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
     return (0.0, None) if measured is None else (float(measured), f"{measured:.1%}")
 
 
+def _number(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
+    """What was not counted, because the workload was not there, is not too much."""
+    counted = findings[0].metrics.get(subject.metric)
+    return (0.0, None) if counted is None else (float(counted), counted)
+
+
 def _in_words(milliseconds: float) -> str:
     return f"{milliseconds / 1000:.2f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
 
 
 _MEASURES: Mapping[str, Callable[[_Subject, list[Finding]], tuple[float, Any]]] = {
     "count": _count,
+    "number": _number,
     "max": _max,
     "longest": _longest,
     "share": _share,

@@ -23,6 +23,7 @@ from typing import Any
 
 import msgspec
 
+from chaos.backing import Backing, backed_by
 from chaos.deploy.base import Borrows, Clients, Deployment, OwnsTime
 from chaos.deploy.kinds import DEPLOYMENTS
 from chaos.errors import BadInput, CachequakeError
@@ -37,6 +38,8 @@ from chaos.store import INTERRUPTED, PARTS, PLAN, Executed, finish_history, lock
 from chaos.topologies import make_topology
 from chaos.topologies.base import Shared, Topology
 from chaos.workloads import WORKLOADS
+from chaos.workloads.cachefill import NAME as CACHE_FILL
+from chaos.workloads.cachefill import CacheFill
 from checkers.history import FORMAT, VERSION, Event
 from nemeses import schedule
 from nemeses.system import Membership, SystemFault, Thread, threads_of
@@ -65,6 +68,10 @@ class Controller:
         self.interrupted = threading.Event()
         self.keys = KeySpace("")
         self.recorder = Recorder(run_dir / PARTS / "controller.jsonl")
+        self.backing: Backing | None = None
+        database, workload = backed_by(self.scenario.workload, run_dir), self.workloads.get(CACHE_FILL)
+        if database is not None and isinstance(workload, CacheFill):
+            self.backing = Backing(workload, database, self._record)
 
     def run(self) -> Executed:
         """Carry the plan out. Whatever happens, the system is stopped and what was done is written down."""
@@ -76,6 +83,8 @@ class Controller:
             self.executed.error = self.executed.error or f"{type(error).__name__}: {error}"
             raise
         finally:
+            if self.backing is not None:
+                self.backing.close()
             self.recorder.close()
             save_executed(self.run_dir, self.executed)
             finish_history(self.run_dir)
@@ -97,6 +106,8 @@ class Controller:
             if (reason := ROUTES[self.scenario.clients.route].unfit(str(self.deployment.server))) is not None:
                 raise BadInput(reason)
             self.topology.form(self.deployment)
+            if self.backing is not None:
+                self.backing.create()
             yield
         finally:
             self.deployment.stop_all()
@@ -210,6 +221,8 @@ class Controller:
         }
         reader.from_replicas(held, on_request=rest.redirects)
 
+        if self.backing is not None:
+            self.backing.final_reads(self.deployment.now_ns)
     def _at_rest(self) -> Rest:
         """Find out, and record, what every node believes and what every primary holds."""
         maps = self.topology.maps(self.deployment)
@@ -220,6 +233,9 @@ class Controller:
         for node, keys in holds.items():
             self._event("controller", "holds", {"node": node, "keys": keys})
         return Rest(self.topology.owner(self.deployment, maps), holds, redirects=bool(maps))
+        if self.backing is not None:
+            self.backing.counted(self.deployment)
+            self.backing.left(self.deployment, holds, self.keys.stored)
 
     def _node_at(self, host: str, port: int) -> str:
         node = self.deployment.translate(host, port)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from chaos.access import Access
+from chaos.databases import DatabaseSpec
 from chaos.errors import BadInput
 from chaos.keyspace import KeySpace
 from chaos.workloads import WORKLOADS, Mixture
@@ -53,6 +54,8 @@ class Job(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_default
     placement: dict[str, Any] = {}
     """The topology's own options, which may decide where keys are."""
 
+    database: DatabaseSpec | None = None
+    """What workload `cachefill` has its cache in front of."""
     prefix: str = ""
     """What every key begins with; see `chaos.keyspace`."""
     access: Access = Access()

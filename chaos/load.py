@@ -17,6 +17,7 @@ from typing import Any, Self
 import msgspec
 
 from chaos.access import Access
+from chaos.backing import backed_by
 from chaos.deploy.base import Borrows, Deployment, Publishes
 from chaos.errors import RunFailed
 from chaos.job import Job, Share
@@ -55,6 +56,7 @@ def job_of(plan: Plan, part: Path, streams: dict[int, int], deployment: Deployme
         replicas=topology.replicas_of,
         groups=dict(topology.groups),
         placement=scenario.cluster.options,
+        database=backed_by(scenario.workload, part.parent.parent),
         prefix=deployment.keys.prefix if isinstance(deployment, Borrows) else "",
         access=deployment.access if isinstance(deployment, Borrows) else Access(),
     )

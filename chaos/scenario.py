@@ -22,7 +22,7 @@ from chaos.errors import BadInput, Impossible
 from chaos.incidents import Incident, incident_of
 from chaos.options import resolve, spell, spelling
 from chaos.roles import check_target
-from chaos.routes import ROUTES
+from chaos.routes import ROUTES, refuses
 from chaos.topologies import FOUND, TOPOLOGIES, ClusterSpec, Topology, make_topology
 from chaos.units import duration, is_duration, show_duration
 from chaos.workloads import WORKLOADS
@@ -334,10 +334,16 @@ def _workload(source: Source, given: Any) -> dict[str, dict[str, Any]]:
     data = _mapping(source, ("workload",), {"register": {}} if given is None else given, set(WORKLOADS), "workload")
     if not data:
         source.fail(("workload",), "workload: name at least one, for example {register: {keys: 50}}")
-    return {
+    resolved = {
         name: resolve(source, ("workload", name), options, WORKLOADS[name].defaults, f"workload {name}")
         for name, options in data.items()
     }
+    for name, options in resolved.items():
+        try:
+            WORKLOADS[name](options)
+        except ValueError as error:
+            source.fail(("workload", name), str(error))
+    return resolved
 
 
 def _nemesis(source: Source, given: Any, duration_ms: int) -> list[FaultSpec | MixtureSpec]:
@@ -410,6 +416,8 @@ def _possible(source: Source, scenario: Scenario) -> None:
         source.fail(("cluster",), str(error))
     if (reason := kind.refuses(scenario.workload)) is not None:
         source.fail(("workload",), f"{reason}: choose another workload, or another topology than {named}", Impossible)
+    if (reason := refuses(scenario.clients.route, scenario.workload)) is not None:
+        source.fail(("clients",), reason, Impossible)
     if route not in kind.routes:
         fitting = ", ".join(kind.routes)
         message = f"route: {route} does not lead to topology {named}; use one of {fitting}"

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from checkers.availability import check_availability
 from checkers.balance import check_balance
+from checkers.cachefill import check_cachefill
 from checkers.choose import check_run_registers
 from checkers.durability import check_durability
 from checkers.expiry import check_expiry
@@ -43,6 +44,7 @@ CHECKERS: dict[str, Checker] = {
     "expiry": check_expiry,
     "balance": check_balance,
     "visibility": check_visibility,
+    "cachefill": check_cachefill,
 }
 """Every checker by name, as findings and claims call it."""
 

@@ -12,11 +12,15 @@ nodes answered, not from what a placement promises, so it means the same for a c
 * *Missed*: reads that found nothing at the new node of a key though the last write that was acknowledged before the
   change had been at another node.
 * *Hit rate*: of the reads of keys that somebody had written, acknowledged, before the read began, the share that found
-  a value. Reads of keys that nobody had written yet are no misses of a cache.
+  a value. Reads of keys that nobody had written yet are no misses of a cache. Where the cache is filled from a database
+  it is the share of all reads that the cache answered.
+* *Requests*: what nodes were asked by operations that succeeded. A redirected operation was one to each node, a write
+  of several copies one to each, and a read that filled the cache two.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from math import gcd
@@ -26,9 +30,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.context import Timeline
+from checkers.fillings import HITS
 from checkers.finding import Collector, Finding
 from checkers.history import NEVER, OK, History, Operations
 from checkers.resizes import Resize, resizes
+from checkers.zones import FILLED, ways
 
 MOST_BUCKETS = 120
 BUCKETS_NS = tuple(step * 1_000_000 for step in (100, 250, 500, 1_000, 2_000, 5_000, 10_000, 60_000))
@@ -54,7 +60,7 @@ def check_balance(history: History) -> Finding:
     each = _resizes(history, changes, reads)
     metrics: dict[str, Any] = {
         "checked": len(served),
-        **_requests(history, served),
+        **_requests(history),
         **_hops(operations, served),
         "keys_moved": max((resize["moved_share"] for resize in each if resize["keys"]), default=None),
         "resizes": each,
@@ -72,23 +78,36 @@ def _served(operations: Operations) -> Numbers:
     return np.flatnonzero(chosen)
 
 
-def _requests(history: History, served: Numbers) -> dict[str, Any]:
+def _requests(history: History) -> dict[str, Any]:
     """Requests by node. A node that should have got some and got none counts in the mean as well."""
-    operations = history.operations
-    counts = np.bincount(operations.node[served], minlength=len(operations.nodes)).tolist()
-    requests = {name: number for name, number in zip(operations.nodes, counts, strict=True) if number}
+    requests = dict(_asked(history.operations))
     members = {owner for _, _, owner in history.header.get("slots") or ()}
     for name in sorted(members | {*(history.header.get("groups") or {}).get("shards", ())}):
         requests.setdefault(name, 0)
-    if not served.size:
+    total = sum(requests.values())
+    if not total:
         return {"requests": requests, "hottest_node": None, "hottest_share": None, "max_over_mean": None}
     hottest = max(requests, key=requests.__getitem__)
     return {
         "requests": dict(sorted(requests.items())),
         "hottest_node": hottest,
-        "hottest_share": requests[hottest] / len(served),
-        "max_over_mean": requests[hottest] * len(requests) / len(served),
+        "hottest_share": requests[hottest] / total,
+        "max_over_mean": requests[hottest] * len(requests) / total,
     }
+
+
+def _asked(operations: Operations) -> Counter[str]:
+    """Requests by node, of the successful operations: one that asked several nodes, or one twice, was several."""
+    served = _served(operations)
+    counts = np.bincount(operations.node[served], minlength=len(operations.nodes)).tolist()
+    asked = Counter({name: number for name, number in zip(operations.nodes, counts, strict=True) if number})
+    counted = set(served.tolist())
+    for row, detail in operations.details.items():
+        several = detail.get("fill", {}).get("asked") or detail.get("hops")
+        if several and operations.type[row] == OK and not operations.final[row] and detail.get("via") != "cache":
+            asked.update(several)
+            asked.subtract([operations.nodes[operations.node[row]]] if row in counted else ())
+    return asked
 
 
 def _hops(operations: Operations, served: Numbers) -> dict[str, Any]:
@@ -108,17 +127,32 @@ def _slots_moved(timeline: Timeline) -> int:
     return len({slot for first, last in spans for slot in range(first, last + 1)})
 
 
+def stretches_of(times: Numbers) -> tuple[int, Numbers]:
+    """The length of the stretches (ns) over which something that goes by these times is told, and the one of each."""
+    last = int(times.max(initial=0))
+    width = next((width for width in BUCKETS_NS if last < width * MOST_BUCKETS), BUCKETS_NS[-1])
+    return width, times // width
+
+
 class _Reads:
-    """Reads of whole values whose key had an acknowledged write before they began, and whether they found one."""
+    """Reads of whole values whose key had an acknowledged write before they began, and whether they found one.
+
+    Of a cache that a database fills (`checkers.cachefill`) all answered reads, and whether an entry answered them.
+    """
 
     def __init__(self, operations: Operations) -> None:
         self.operations = operations
         self.writes = _acknowledged(operations)
         first = np.full(len(operations.keys) + 1, NEVER)  # the last is that of events without a key
         np.minimum.at(first, operations.key[self.writes], operations.end[self.writes])
-        rows = np.intersect1d(_served(operations), operations.rows("read", "get"))
-        self.row: Numbers = rows[first[operations.key[rows]] < operations.start[rows]]
-        self.found: Mask = np.array([operations.value[row] is not None for row in self.row.tolist()], np.bool_)
+        filled = {row: via for row, via in ways(operations).items() if via in FILLED and not operations.final[row]}
+        rows = np.setdiff1d(np.intersect1d(_served(operations), operations.rows("read", "get")), list(filled))
+        rows = rows[first[operations.key[rows]] < operations.start[rows]]
+        self.row: Numbers = np.union1d(rows, np.array(list(filled), np.int64))
+        self.found: Mask = np.array(
+            [filled[row] in HITS if row in filled else operations.value[row] is not None for row in self.row.tolist()],
+            np.bool_,
+        )
         self.start = operations.start[self.row]
 
     def rate(self, chosen: Mask) -> float | None:
@@ -133,9 +167,7 @@ class _Reads:
         """The hit rate of one stretch of time after the other: when it begins, how many reads it has, their rate."""
         if not len(self.row):
             return []
-        last = int(self.start.max())
-        width = next((width for width in BUCKETS_NS if last < width * MOST_BUCKETS), BUCKETS_NS[-1])
-        place = self.start // width
+        width, place = stretches_of(self.start)
         reads, hits = np.bincount(place), np.bincount(place, self.found)
         return [
             {"at_ms": number * width // 1_000_000, "reads": count, "rate": round(found / count, 4)}

@@ -62,6 +62,7 @@ class Event(msgspec.Struct, omit_defaults=True, gc=False):
     via: str | None = None
     attempts: list[dict[str, Any]] | None = None
     acked: int | None = None
+    fill: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ class Operations:
     keys: list[str]
     nodes: list[str]
     details: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """What only few rows have, by row number: `hops`, `asking`, `error`, `via`, `attempts`, and
-    `acked` (replicas that had the write when its WAIT returned)."""
+    """What only few rows have, by row number: `hops`, `asking`, `error`, `via`, `attempts`, `acked` (replicas that had
+    the write when its WAIT returned), and `fill` (what a cache and its database did; see `checkers.cachefill`)."""
 
     def __len__(self) -> int:
         """Number of operations."""
@@ -285,7 +286,7 @@ class _Names(dict[str | None, int]):
 _INVOKE = len(TYPES)
 """Code of the type of an invocation, next to those of completions."""
 
-_DETAILS = ("hops", "error", "via", "attempts", "acked", "asking")
+_DETAILS = ("hops", "error", "via", "attempts", "acked", "asking", "fill")
 """Fields that only few completions have."""
 
 
@@ -368,6 +369,7 @@ class _Table:
                 or event.asking
                 or event.attempts is not None
                 or event.acked is not None
+                or event.fill is not None
             ):
                 found = ((name, getattr(event, name)) for name in _DETAILS)
                 self.details[place] = {name: value for name, value in found if value is not None and value is not False}

@@ -31,7 +31,16 @@ from checkers.history import FAIL, NEVER, OK, History, HistoryError, Operations
 
 Ints = NDArray[np.int64]
 
-SECOND_HAND = {"replica": "replica", "cache": "local cache", "copy": "copy of the key"}
+FILLED = {
+    "hit": "entry of the cache",
+    "negative": "entry of the cache",
+    "load": "database",
+    "flight": "database, asked by another client",
+    "database": "database, for the cache failed",
+}
+"""Ways to read an item that a cache has from a database, and who answers then: an entry, or a load of it."""
+
+SECOND_HAND = {"replica": "replica", "cache": "local cache", "copy": "copy of the key", **FILLED}
 """Ways (`via`) to read that do not ask the owner of the key, and who answers then."""
 
 PROMISED_NOTHING = frozenset({"replica"})

@@ -6,19 +6,25 @@ What a route needs is imported only when clients are made: reading a scenario, w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 if TYPE_CHECKING:
     from chaos.crew import Clock, Crew, MachineCrew
+    from chaos.databases import DatabaseSpec
     from chaos.job import Job
     from chaos.recorder import Recorder
     from chaos.routes.links import Link
     from chaos.routes.machine import Effects, Machine, Terms
     from chaos.routes.placement import Placement
     from chaos.transport import Transport
+
+
+Make = Callable[["Job", "Terms", "Effects"], "Machine"]
+"""Makes the one client of a job."""
 
 
 class Route(NamedTuple):
@@ -53,8 +59,11 @@ def machine_crew(job: Job, transport: Transport[Link], recorder: Recorder, clock
         credentials=job.access.credentials(),
     )
     effects = Effects()
-    alone = (msgspec.structs.replace(job, streams={client: seed}) for client, seed in job.streams.items())
-    machines = [_MACHINES.get(job.route, _bare)(own, terms, effects) for own in alone]
+    alone = [msgspec.structs.replace(job, streams={client: seed}) for client, seed in job.streams.items()]
+    make = _MACHINES.get(job.route, _bare)
+    if job.database is not None:
+        make = _aside(job, job.database, make)
+    machines = [make(own, terms, effects) for own in alone]
     return MachineCrew(machines, effects, transport, recorder, clock, job.nodes, job.sources)
 
 
@@ -83,7 +92,22 @@ def _split(job: Job, terms: Terms, effects: Effects) -> Machine:
     return Split(client, seed, terms, places, Copies(count, place), effects)
 
 
-_MACHINES: Mapping[str, Callable[[Job, Terms, Effects], Machine]] = {"l1": _near, "split": _split}
+def _aside(job: Job, database: DatabaseSpec, make: Make) -> Make:
+    """Makes clients that know of a database behind the cache; those of one process share what they have under way."""
+    from chaos.databases import connect
+    from chaos.routes.aside import Aside, Shared
+    from chaos.workloads.cachefill import NAME, CacheFill
+
+    shared = Shared(CacheFill(job.workloads[NAME].options), connect(database), {})
+
+    def aside(job: Job, terms: Terms, effects: Effects) -> Machine:
+        ((client, seed),) = job.streams.items()
+        return Aside(client, seed, terms, effects, shared, partial(make, job))
+
+    return aside
+
+
+_MACHINES: Mapping[str, Make] = {"l1": _near, "split": _split}
 """What makes one client, for the routes that wrap another; for every other route it is `_bare`."""
 
 
@@ -180,8 +204,23 @@ def _wrong_tracking(options: Mapping[str, Any]) -> str | None:
     return "entries must be above 0" if options["entries"] < 1 else _wrong_retries(options)
 
 
+def _plain() -> list[str]:
+    """The routes whose clients are machines that wrap no other."""
+    return [name for name in PLACEMENTS if name not in _MACHINES]
+
+
+def refuses(route: str, workloads: Collection[str]) -> str | None:
+    """Why the clients of a route cannot do these workloads, in one sentence; None when they can."""
+    if "cachefill" not in workloads or route in _plain():
+        return None
+    return (
+        "workload cachefill tells clients step by step what to ask one cache, which those of route "
+        f"{route} are not made for; use one of {', '.join(_plain())}"
+    )
+
+
 def _wrong_over(over: str, unfit: Sequence[str]) -> str | None:
-    fitting = [name for name in PLACEMENTS if name not in ("l1", "split", *unfit)]
+    fitting = [name for name in _plain() if name not in unfit]
     return None if over in fitting else f"over: {over!r} cannot be wrapped; use one of {', '.join(fitting)}"
 
 
@@ -217,7 +256,11 @@ ROUTES: Mapping[str, Route] = {
     "replica": Route("as bare, but reads go to replicas in turn", {"primary": False}, _machines),
     "redirect": Route("as bare, without a map: every operation begins at one node and is redirected", {}, _machines),
     "modulo": Route("as bare, but the client itself shares the keys: hash modulo the number of nodes", {}, _machines),
-    "ring": Route("as bare, but the client itself shares the keys: consistent hashing, ketama's ring", {}, _machines),
+    "ring": Route(
+        "as bare, but the client itself shares the keys: consistent hashing, ketama's ring",
+        {},
+        _machines,
+    ),
     "proxy": Route("as bare, to proxies that know where keys are: each client to one of them", {}, _machines),
     "l1": Route(
         "another route (`over`) behind a cache in each client, whose entries live for `ttl`",

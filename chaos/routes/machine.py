@@ -25,6 +25,17 @@ class Plans(Protocol):
         """Operation `n` (from 0) of a client whose stream has this seed."""
 
 
+class Task:
+    """One operation at a time, in place of a mixture: what a client is to do that is told by another machine."""
+
+    def __init__(self) -> None:
+        self.next: Operation
+
+    def operation(self, client: int, n: int, seed: int) -> Operation:
+        """See `Plans`."""
+        return self.next
+
+
 class Effects:
     """What machines want done. The driver empties it after each round."""
 

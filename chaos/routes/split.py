@@ -25,7 +25,7 @@ from chaos.operation import Command, Operation
 from chaos.outcomes import Outcome
 from chaos.routes.bare import Bare
 from chaos.routes.links import Link
-from chaos.routes.machine import Effects, Terms
+from chaos.routes.machine import Effects, Task, Terms
 from chaos.routes.placement import Placement
 from checkers.history import NEVER, Event
 from nemeses.stream import Stream, derive, word
@@ -71,17 +71,6 @@ class Copies:
                 return candidate, node
             found.append((candidate, node))
         return min(found, key=lambda pair: used[pair[1]])
-
-
-class Task:
-    """What one lane is to do next, in place of a mixture."""
-
-    def __init__(self) -> None:
-        self.next: Operation
-
-    def operation(self, client: int, n: int, seed: int) -> Operation:
-        """See `chaos.workloads.Mixture`."""
-        return self.next
 
 
 class Lane(Bare):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chaos.workloads.append import Append
 from chaos.workloads.base import Workload
+from chaos.workloads.cachefill import CacheFill
 from chaos.workloads.counter import Counter
 from chaos.workloads.hotkey import HotKey
 from chaos.workloads.mixture import Mixture
@@ -20,6 +21,7 @@ WORKLOADS: dict[str, type[Workload]] = {
     "append": Append,
     "ttl": Ttl,
     "hotkey": HotKey,
+    "cachefill": CacheFill,
 }
 """Classes by the name that scenarios use; `WORKLOADS[name](options)` makes a workload."""
 

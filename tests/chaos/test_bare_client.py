@@ -34,9 +34,9 @@ def events(scene, *types):
 
 
 def test_everything_succeeds_on_a_healthy_cluster():
-    scene = Scene(
-        Mixture([(kind({"cross_slot": 0.0} if n == "multikey" else {}), 1) for n, kind in WORKLOADS.items()]), 4
-    )
+    parts = {name: kind({"cross_slot": 0.0} if name == "multikey" else {}) for name, kind in WORKLOADS.items()}
+    del parts["cachefill"]  # its operations are done in steps, by another machine
+    scene = Scene(Mixture([(part, 1) for part in parts.values()]), 4)
     operations = scene.run(500).operations
     assert len(operations) > 500
     assert set(operations.type) == {OK}

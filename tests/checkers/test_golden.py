@@ -22,6 +22,7 @@ KINDS = {
     "availability": set(),
     "balance": set(),
     "visibility": set(),
+    "cachefill": set(),
     "transactions": set(RULES_OUT),
     "locks": {"two-holders"},
     "queue": {"lost-element", "duplicate-element", "reordered-element", "phantom-element"},

@@ -1,0 +1,94 @@
+"""The databases that a cache can stand in front of: one table of items, each with a value and a version.
+
+A database is the truth: it counts the versions of an item, one a write, so what a cache holds can be compared with it.
+Its calls are made where the clients run and nothing else goes on in their process meanwhile. For SQLite that is right
+because a call takes some tens of microseconds; of a server elsewhere it means that the clients of one process ask it
+one after the other, so that more of them need more processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+SQLITE = "sqlite"
+"""How a scenario names a file in the run directory."""
+POSTGRES = ("postgresql", "postgres")
+"""Schemes of URLs."""
+FILE = "database.sqlite"
+
+
+class Row(NamedTuple):
+    """An item as the database has it."""
+
+    value: int | None
+    """None until somebody writes it."""
+    version: int
+    """How many writes it has had."""
+
+
+class Database(Protocol):
+    """A connection to the table of a run.
+
+    All calls raise `chaos.operation.Refused` when they certainly had no effect, and `Doubtful` when nobody knows.
+    """
+
+    def create(self, items: Sequence[str]) -> None:
+        """Make the table, with these items in version 0."""
+
+    def load(self, item: str) -> Row | None:
+        """The item; None when there is none of that name."""
+
+    def store(self, item: str, value: int) -> int:
+        """Write an item, committed when this returns; returns its new version. Refused when there is no such item."""
+
+    def everything(self) -> Mapping[str, Row]:
+        """All items."""
+
+    def drop(self) -> None:
+        """Remove what was made on a server; a file in the run directory stays."""
+
+    def close(self) -> None:
+        """Close the connection. May be called twice."""
+
+
+class DatabaseSpec(msgspec.Struct, frozen=True):
+    """Where the table of a run is. Has no secret in it."""
+
+    url: str
+    """`sqlite:PATH`, or `postgresql://HOST/NAME` without user and password."""
+    table: str
+
+
+def spec_of(url: str, run_dir: Path) -> DatabaseSpec:
+    """Where a run has its table, if its scenario names the database by this URL."""
+    table = "cachequake_" + "".join(letter if letter.isalnum() else "_" for letter in run_dir.name.lower())
+    return DatabaseSpec(f"{SQLITE}:{run_dir.absolute() / FILE}" if url == SQLITE else url, table[:63])
+
+
+def wrong(url: str) -> str | None:
+    """Why a scenario cannot name a database like this, in words; None when it can."""
+    if url == SQLITE:
+        return None
+    if "@" in url:  # not quoted: what stands there is a secret
+        return "database: a URL has no user and no password here; set PGUSER and PGPASSWORD, or PGPASSFILE"
+    parts = urlsplit(url)
+    if parts.scheme not in POSTGRES or "password" in parts.query:
+        return f"database: {parts.scheme or url}: write {SQLITE}, or postgresql://HOST/NAME without a password"
+    return None
+
+
+def connect(spec: DatabaseSpec) -> Database:
+    """A connection to the database of a run. Raises BadInput when its driver is not installed."""
+    scheme, _, rest = spec.url.partition(":")
+    if scheme == SQLITE:
+        from chaos.databases.sqlite import Sqlite
+
+        return Sqlite(Path(rest), spec.table)
+    from chaos.databases.postgres import Postgres
+
+    return Postgres(spec.url, spec.table)
