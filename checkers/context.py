@@ -29,6 +29,10 @@ Range = tuple[int, int]
 _PLIGHT = {
     "kill": ("dead", "killed"),
     "terminate": ("dead", "terminated"),
+    "power-loss": ("without power", "cut off from power"),
+    "kill-at": ("dead", "killed in the middle of its work"),
+    "kill-child": ("without the child that was saving its data", "robbed of the child that was saving its data"),
+    "disk": ("on a disk that refuses", "on a disk that refused"),
     "pause": ("paused", "paused"),
     "restart": ("restarting", "restarted"),
     "partition": ("cut off", "cut off"),

@@ -15,15 +15,19 @@ counts only where no view of the node within the observer's lag after the time s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from checkers.context import OBSERVER_LAG_NS, Timeline
-from checkers.history import Operations
+from checkers.history import NEVER, Operations
 from checkers.zones import Ints, packed
 
-ENDING = frozenset({"kill", "terminate", "restart", "migrate-crash"})
+ENDING = frozenset({"kill", "terminate", "restart", "migrate-crash", "power-loss", "kill-at"})
 """Kinds of faults that end a server process, and with it what it had only in memory."""
+PERHAPS_ENDING = frozenset({"disk"})
+"""Kinds in which a process may end itself; it is started again when they heal, no sooner."""
 
 
 def reigns(timeline: Timeline, node: str, times: Ints) -> Ints:
@@ -48,9 +52,18 @@ def reigns(timeline: Timeline, node: str, times: Ints) -> Ints:
     else:
         soon = np.searchsorted(stamps, times + OBSERVER_LAG_NS, "right") - 1
         found = np.where(reign[place] == reign[soon], reign[place], -1)  # the number of a reign never comes back
-    ends = [fault.start_ns for fault in timeline.faults if fault.kind in ENDING and node in fault.nodes]
+    ends = list(_ends(timeline, node))
     lives = np.searchsorted(sorted(ends), times)
     return np.where(found < 0, -1, found * (len(ends) + 1) + lives)
+
+
+def _ends(timeline: Timeline, node: str) -> Iterator[int]:
+    """When a life of the node's process may have come to its end, or the next one begun."""
+    for fault in timeline.faults:
+        if node in fault.nodes and fault.kind in ENDING | PERHAPS_ENDING:
+            yield fault.start_ns
+            if fault.kind in PERHAPS_ENDING and fault.end_ns < NEVER:
+                yield fault.end_ns
 
 
 def contradicted(

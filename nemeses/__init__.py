@@ -5,9 +5,11 @@ from typing import Any
 
 from nemeses.bandwidth import BandwidthFault
 from nemeses.delay import DelayFault
+from nemeses.disk import DiskFault
 from nemeses.failover import FailoverFault
 from nemeses.fault import ExecutedFault, Fault, PlannedFault, Strike
 from nemeses.kill import KillFault, RestartFault, TerminateFault
+from nemeses.kill_at import KillAtFault, KillChildFault
 from nemeses.migrate import MigrateFault
 from nemeses.migration_crash import MigrationCrashFault
 from nemeses.partition import LossFault, PartitionFault
@@ -22,6 +24,9 @@ _KINDS: tuple[Fault, ...] = (
     TerminateFault(),
     RestartFault(),
     PowerLossFault(),
+    KillAtFault(),
+    KillChildFault(),
+    DiskFault(),
     PauseFault(),
     PartitionFault(),
     LossFault(),

@@ -12,6 +12,16 @@ from nemeses.stream import Stream
 from nemeses.system import Membership, System
 
 
+class Reached(msgspec.Struct, frozen=True):
+    """A moment told by the progress of the load: when a client has begun so many operations, within a window of time."""
+
+    client: int
+    operations: int
+    earliest_ms: int
+    latest_ms: int
+    """If the client has not come so far by then, that is the moment."""
+
+
 class PlannedFault(msgspec.Struct, frozen=True):
     """A fault as the plan lists it; everything that chance decides is already decided, or comes from `seed`."""
 
@@ -24,6 +34,8 @@ class PlannedFault(msgspec.Struct, frozen=True):
     seed: int
     """Seed of the stream for choices that need the system's state (which primary "a primary" is)."""
     options: dict[str, Any] = {}
+    when: Reached | None = None
+    """Instead of at `at_ms`, as a replay has it: another machine is not as quick."""
 
 
 class ExecutedFault(msgspec.Struct):
@@ -36,12 +48,21 @@ class ExecutedFault(msgspec.Struct):
     """The nodes that were hit."""
     roles: dict[str, str]
     """What each of them was at that moment, for example `{"n1": "primary of slots 0-5460"}`."""
+    struck_ns: int | None = None
+    """When it began to be injected; None if it never was."""
     injected_ns: int | None = None
     """From when on it held, which was verified afterwards; None if that never was."""
     healed_ns: int | None = None
     """From when on it was undone."""
     evidence: dict[str, Any] = {}
     error: str | None = None
+
+
+class Progress(Protocol):
+    """How far the clients have come."""
+
+    def begun(self, client: int, operations: int) -> bool:
+        """Whether a client has begun so many operations; may be asked again and again."""
 
 
 @dataclass

@@ -30,12 +30,12 @@ def end(strike: Strike, *, politely: bool = False) -> dict[str, str]:
     began(strike)
     on_each(strike.nodes, system.terminate if politely else system.kill)
     return {
-        node: await_proof(strike.system, f"{node} to be gone", partial(_gone, strike.system, node), GONE_MS)
+        node: await_proof(strike.system, f"{node} to be gone", partial(refusal, strike.system, node), GONE_MS)
         for node in strike.nodes
     }
 
 
-def _gone(system: System, node: str) -> str | None:
+def refusal(system: System, node: str) -> str | None:
     """The error of its port when neither the process nor the port is there any more, else None."""
     if killer(system).running(node):
         return None

@@ -39,6 +39,9 @@ TABLE: dict[str, Mix] = {
     "terminate": Mix(_ONE, (500, 4_000)),
     "restart": Mix(_ONE, (200, 500), {"down_ms": (0, 0, 300)}),
     "power-loss": Mix(_ONE, (500, 4_000)),
+    "kill-at": Mix(_ONE, (1_000, 4_000), {"call": ("send",), "number": (1, 5, 20), "moment": ("before", "after")}),
+    "kill-child": Mix(_ONE, (500, 1_000), {"call": ("write", "fsync", "rename"), "moment": ("before", "after")}),
+    "disk": Mix(_ONE, (1_500, 4_000), {"error": ("EIO", "ENOSPC"), "call": ("write", "fsync")}),
     "pause": Mix(_ONE, (200, 4_000)),
     "partition": Mix(
         ("a primary", "a primary", "a replica", "minority"),
@@ -57,7 +60,7 @@ TABLE: dict[str, Mix] = {
     "resize": Mix(("all",), (1_000, 4_000), {"remove": (1,)}),
 }
 """By kind. A mixture mends the migrations that it crashed: what is left open would spoil every fault after it. It
-takes nodes out only: whether one is spare it does not know."""
+takes nodes out only: whether one is spare it does not know. Its disks refuse writes, so it needs `appendonly`."""
 
 
 def expand(

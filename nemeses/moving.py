@@ -174,8 +174,9 @@ def _scan(system: System, node: str) -> Iterator[list[bytes]]:
 def _destination(strike: Strike, survey: Survey, source: str) -> str:
     to: str | None = strike.planned.options["to"]
     others = [name for name in survey.primaries if name != source]
-    if to is not None and to not in others:
-        raise InjectionFailed(f"to: {to} is no other primary that answers now; {nearest(to, others)}")
+    able = [name for name, row in survey.rows.items() if row.is_primary and name != source]  # without slots, too
+    if to is not None and to not in able:
+        raise InjectionFailed(f"to: {to} is no other primary that answers now; {nearest(to, able)}")
     if not others:
         raise InjectionFailed(f"there is no primary but {source} to move slots to")
     return to or strike.draw.choice(others)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from nemeses import FAULTS
-from nemeses.fault import ExecutedFault, Fault, PlannedFault, Strike
+from nemeses.fault import ExecutedFault, Fault, PlannedFault, Progress, Strike
 from nemeses.stream import Stream
 from nemeses.system import FORMED, InjectionFailed, Interrupted, Membership, System, WaitTimeout, threads_of
 from nemeses.targets import Survey, parse, pick
@@ -30,12 +30,14 @@ def run(
     emit: Emit,
     faults: Mapping[str, Fault] = FAULTS,
     membership: Membership | None = None,
+    progress: Progress | None = None,
 ) -> list[ExecutedFault]:
     """Carry out the planned faults and return what became of each, in the order of the plan.
 
     `emit` is never called by two threads at once. Values of events are `{"fault", "phase", "nodes", "roles", ...}`;
     those of `inject` and `heal` have `since_ns`: the fault held from then on (or no longer), and was only seen to by
     now, so that is the time to stamp the event with. An interrupt ends faults early and is no error of theirs.
+    Faults that wait for the load to have come so far need `progress`, and strike at their time without it.
     """
     lock = threading.Lock()
 
@@ -43,7 +45,7 @@ def run(
         with lock:
             emit(kind, value)
 
-    runs = [_Run(system, fault, clients, alone, faults[fault.kind], membership) for fault in planned]
+    runs = [_Run(system, fault, clients, alone, faults[fault.kind], membership, progress) for fault in planned]
     threads = [threads_of(system).thread(each.go, f"fault-{each.planned.number}") for each in runs]
     for thread in threads:
         thread.start()
@@ -65,12 +67,14 @@ class _Run:
         emit: Emit,
         fault: Fault,
         membership: Membership | None,
+        progress: Progress | None,
     ) -> None:
         self.system = system
         self.planned = planned
         self.fault = fault
         self.executed = ExecutedFault(planned.number, planned.kind, planned.target, [], {})
         self._emit = emit
+        self._progress = progress
         self._strike = Strike(system, planned, [], clients, Stream(planned.seed), self._note, membership=membership)
         self._unhealed = False
         """Whether something may have been done to the system that is not undone yet."""
@@ -79,9 +83,10 @@ class _Run:
 
     def go(self) -> None:
         try:
-            self.system.sleep_until(self.planned.at_ms * 1_000_000)
+            self._await()
+            self.executed.struck_ns = self.system.now_ns()
             self._inject()
-            self.system.sleep_until(self._began_ns() + self.planned.for_ms * 1_000_000)
+            self.system.sleep_until(self._ends_ns())
         except Interrupted:
             if self._unhealed and self.executed.injected_ns is None:
                 self._tell(
@@ -98,6 +103,18 @@ class _Run:
         if self._unhealed:
             self._heal()
         self.executed.error = next(iter(self._errors.values()), None)
+
+    def _await(self) -> None:
+        """Its time has come; or the load has come so far, where that decides."""
+        when, progress = self.planned.when, self._progress
+        if when is None or progress is None:
+            self.system.sleep_until(self.planned.at_ms * 1_000_000)
+            return
+        self.system.sleep_until(when.earliest_ms * 1_000_000)
+        window_ms = when.latest_ms - self.system.now_ns() // 1_000_000
+        awaited = f"operation {when.operations} of client {when.client}"
+        with suppress(WaitTimeout):  # then it is late enough
+            self.system.wait(awaited, lambda: progress.begun(when.client, when.operations), max(0, window_ms))
 
     def _inject(self) -> None:
         missing = self.fault.requires - FORMED - self.system.capabilities
@@ -151,6 +168,11 @@ class _Run:
     def _began_ns(self) -> int:
         since: int = self._strike.state.get("since_ns", self.system.now_ns())
         return since
+
+    def _ends_ns(self) -> int:
+        """Its length counts from when it held, unless it was lying in wait before that."""
+        since: int = self._strike.state.get("waited_since_ns", self._began_ns())
+        return since + self.planned.for_ms * 1_000_000
 
     def _fail(self, during: str, error: Exception) -> None:
         self._errors[during] = str(error) or type(error).__name__

@@ -68,7 +68,8 @@ class System(Protocol):
     def capabilities(self) -> frozenset[str]:
         """Names of the capabilities that this deployment has.
 
-        They are `kill`, `pause`, `links`, `loss`, `loseable`, `delay`, `bandwidth` and `skew`.
+        They are `kill`, `pause`, `links`, `loss`, `loseable`, `delay`, `bandwidth` and `skew`; and, where the
+        machines are simulated, `power` and `calls`.
         """
 
     def now_ns(self) -> int:
@@ -149,6 +150,57 @@ class Power(Protocol):
 
     def drop_unsynced(self, node: str) -> Mapping[str, int]:
         """Take from a dead node what it wrote and never synced; says how many bytes were lost, by file."""
+
+
+Call = Literal["write", "send", "fsync", "rename"]
+"""A call by which a process changes the world: bytes to a file, bytes to a connection, fsync or fdatasync, rename."""
+
+
+@dataclass(frozen=True)
+class CallRule:
+    """Which calls of a node's processes go wrong, and how. Calls are counted from 1, from when the rule was given."""
+
+    call: Call
+    process: Literal["server", "child", "both"]
+    """Whose calls: the server's, or those of a child that it forks to save its data."""
+    file: str = "*"
+    """Pattern of the file names (without directories) that are concerned; of addresses for `send`."""
+    first: int = 1
+    """The number of the first call that goes wrong."""
+    most: int = 0
+    """So many go wrong; 0 for all from the first on."""
+    error: str | None = None
+    """The name of the error with which a call is refused (`ENOSPC`); None: the process is killed (SIGKILL)."""
+    after: bool = False
+    """Whether the process is killed when the call has taken place, not before."""
+
+
+@dataclass(frozen=True)
+class CallsSeen:
+    """What became of a rule."""
+
+    seen: int
+    """Calls that it was about."""
+    struck: int
+    """How many of them went wrong."""
+    time_ns: int
+    """When the first of those was made, in nanoseconds since the run began; without meaning when `struck` is 0."""
+    what: str
+    """The file of the last that went wrong, or the address that was sent to."""
+
+
+@runtime_checkable
+class Calls(Protocol):
+    """Can let a server's own calls go wrong (capability `calls`)."""
+
+    def rule_calls(self, node: str, rule: CallRule) -> None:
+        """Let calls of the node go wrong, also after restarts, in place of what went wrong before."""
+
+    def pass_calls(self, node: str) -> None:
+        """Let every call of the node pass again."""
+
+    def calls_seen(self, node: str) -> CallsSeen:
+        """What has become of the node's last rule."""
 
 
 @runtime_checkable

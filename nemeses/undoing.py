@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nemeses.system import Kill, Links, Pause, Skew, System
+from nemeses.system import Calls, Kill, Links, Pause, Skew, System
 
 
 def undo_all(system: System) -> None:
-    """Heal every link, set every clock right, wake every node that is paused and start every one that is dead.
+    """Heal links, set clocks right, let calls pass, wake every node that is paused and start every one that is dead.
 
     Works when the run was asked to end, too. Raises what the capabilities raise.
     """
@@ -15,6 +15,8 @@ def undo_all(system: System) -> None:
     for node in system.nodes:
         if isinstance(system, Skew) and "skew" in system.capabilities:
             system.skew(node, 0)
+        if isinstance(system, Calls) and "calls" in system.capabilities:
+            system.pass_calls(node)
         if isinstance(system, Pause):
             system.resume(node)
         if isinstance(system, Kill) and not system.running(node):

@@ -18,6 +18,7 @@ from chaos.result import Result
 from checkers.context import in_cluster
 from checkers.finding import Anomaly
 from checkers.history import NEVER, OK, Event, History, Operations
+from nemeses.call_rules import ordinal
 from nemeses.fault import ExecutedFault
 
 Moment = tuple[int, str]
@@ -25,7 +26,11 @@ Moment = tuple[int, str]
 
 _INJECTED = {
     "kill": "{nodes} was killed",
+    "kill-at": "{nodes} was killed",
     "terminate": "{nodes} was told to end (SIGTERM)",
+    "power-loss": "{nodes} lost its power, and what was not synced",
+    "kill-child": "the child that saved the data of {nodes} was killed",
+    "disk": "the disk of {nodes} began to refuse",
     "pause": "{nodes} was paused",
     "restart": "{nodes} was restarted",
     "failover": "a failover was asked for at {nodes}",
@@ -38,6 +43,10 @@ _INJECTED = {
 _HEALED = {
     "kill": "{nodes} was started again",
     "terminate": "{nodes} was started again",
+    "power-loss": "{nodes} was started again",
+    "kill-at": "{nodes} was started again",
+    "kill-child": "{nodes} may save its data again",
+    "disk": "the disk of {nodes} works again",
     "pause": "{nodes} was resumed",
     "restart": "{nodes} is back",
     "failover": "the failover was over",
@@ -62,7 +71,7 @@ _AT_REST = "the servers had come to rest and every replica had caught up"
 _LETTERS = 240
 """Of an anomaly's explanation: the story points to it, report and summary tell it whole."""
 
-_STOPPING = frozenset({"kill", "terminate", "pause", "restart", "migrate-crash"})
+_STOPPING = frozenset({"kill", "terminate", "pause", "restart", "migrate-crash", "power-loss", "kill-at"})
 """Faults during which a node that does not answer needs no sentence of its own."""
 
 _STEPS = {
@@ -150,12 +159,27 @@ def _faults(history: History, executed: Sequence[ExecutedFault]) -> Iterator[Mom
 def _injected(name: str, told: dict[str, Any]) -> str:
     shape = told.get("shape")
     plain = f"{name} ({shape}) took hold on {{nodes}}" if shape else f"{name} took hold on {{nodes}}"
-    sentence = _INJECTED.get(str(shape or name), plain).format(nodes=_who(told, roles=True))
+    sentence = _INJECTED.get(str(shape or name), plain).format(nodes=_who(told, roles=True)) + _calls(told)
     clients = told.get("clients") or []
     if isinstance(clients, list) and clients:
         noun = "client" if len(clients) == 1 else "clients"
         sentence += f", with {noun} {enumeration(map(str, clients))} on the same side"
     return sentence
+
+
+def _calls(told: dict[str, Any]) -> str:
+    """Which call went wrong, where a fault lets calls go wrong: `before its 3rd fsync, of appendonly.aof`."""
+    evidence = told.get("evidence")
+    if not isinstance(evidence, dict):
+        return ""
+    if isinstance(died := evidence.get("died"), dict):
+        to = "to" if died.get("call") == "send" else "of"
+        return f" {died.get('moment')} its {ordinal(died['number'])} {died['call']}, {to} {died['of']}"
+    if isinstance(refused := evidence.get("refused"), dict) and refused:
+        some = next(iter(refused.values()))
+        share = f"{told['calls']} times" if told.get("calls") else "every time"
+        return f": {told.get('error')} for {some['call']}, {share}, as of {some['of']}"
+    return ""
 
 
 def _who(told: dict[str, Any], roles: bool = False) -> str:

@@ -80,6 +80,30 @@ def test_a_node_that_was_killed_needs_no_second_sentence_for_its_silence() -> No
     assert "did not answer" not in text
 
 
+@pytest.mark.parametrize(
+    ("kind", "more", "sentence"),
+    [
+        (
+            "kill-at",
+            {"evidence": {"died": {"moment": "before", "number": 3, "call": "fsync", "of": "appendonly.aof"}}},
+            "n1 (primary of slots 0-5460) was killed before its 3rd fsync, of appendonly.aof",
+        ),
+        (
+            "kill-child",
+            {"evidence": {"died": {"moment": "after", "number": 1, "call": "send", "of": "10.0.0.2:6379"}}},
+            "(primary of slots 0-5460) was killed after its 1st send, to 10.0.0.2:6379",
+        ),
+        (
+            "disk",
+            {"error": "EIO", "calls": 0, "evidence": {"refused": {"n1": {"call": "write", "of": "dump.rdb"}}}},
+            "the disk of n1 (primary of slots 0-5460) began to refuse: EIO for write, every time, as of dump.rdb",
+        ),
+    ],
+)
+def test_which_call_went_wrong_is_told(kind: str, more: dict[str, Any], sentence: str) -> None:
+    assert sentence in told(from_events([nemesis(1_000, kind, "inject", **more)]))
+
+
 def test_a_node_that_dies_by_itself_is_told() -> None:
     events = [view(0, "n1", "primary"), view(1_100, "n1", "primary", state="down")]
 

@@ -19,8 +19,8 @@ def view(time: int, epoch: int, role: str = "primary", state: str = "up") -> Eve
     return Event("info", "view", "observer", time=time, value=value)
 
 
-def fault(time: int, kind: str, node: str = "n1") -> Event:
-    return Event("info", kind, "nemesis", time=time, value={"fault": 0, "phase": "inject", "nodes": [node]})
+def fault(time: int, kind: str, node: str = "n1", phase: str = "inject") -> Event:
+    return Event("info", kind, "nemesis", time=time, value={"fault": 0, "phase": phase, "nodes": [node]})
 
 
 def numbers(*context: Event, times: tuple[int, ...]) -> list[int]:
@@ -36,6 +36,11 @@ def numbers(*context: Event, times: tuple[int, ...]) -> list[int]:
         ((view(0, 1), view(4, 1, state="down"), view(5, 1)), False),
         ((view(0, 1), view(4, 1, role="replica"), view(5, 1)), False),
         ((view(0, 1), fault(5, "kill")), False),
+        ((view(0, 1), fault(5, "power-loss")), False),
+        ((view(0, 1), fault(5, "kill-at")), False),
+        ((view(0, 1), fault(5, "kill-child")), True),
+        ((view(0, 1), fault(1, "disk"), fault(5, "disk", phase="heal")), False),
+        ((view(0, 1), fault(1, "disk"), fault(9, "disk", phase="heal")), True),
         ((view(0, 1), fault(5, "kill", "n2")), True),
         ((view(0, 1), fault(5, "partition")), True),
     ],

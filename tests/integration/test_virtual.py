@@ -5,12 +5,11 @@ import os
 import select
 import subprocess
 import sys
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from leftovers import processes_of
+from virtual_nodes import NEEDED, nodes
 
 from chaos import member
 from chaos.campaign import run_campaign
@@ -23,35 +22,16 @@ from chaos.errors import BadInput, RunFailed, ServerError
 from chaos.run import run_scenario
 from chaos.scenario import load_scenario
 from chaos.store import HISTORY, read_executed
-from chaos.topologies.cluster import IN_CLUSTER
 from chaos.verify import verify_run
 from checkers import load
 from nemeses.system import Kill, Links, Pause, Unreachable
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="virtual time preloads a library: Linux only"),
-    pytest.mark.skipif(preload.compiler() is None, reason="no C compiler to make the preloaded library with"),
-]
+pytestmark = NEEDED
 
 
 def run(name, out, seed=7, **overrides):
     return run_scenario(load_scenario(name, {"deploy": "virtual", **overrides}), seed=seed, out=out)
-
-
-@contextmanager
-def nodes(count, config=None, seed=1):
-    with tempfile.TemporaryDirectory(prefix="cachequake-test-") as directory:
-        work = Path(directory) / "work"
-        deployment = VirtualDeployment(
-            servers.find(), shim(), member.servers(count, IN_CLUSTER | (config or {})), work, seed=seed
-        )
-        try:
-            deployment.start_all()
-            yield deployment
-        finally:
-            deployment.stop_all()
 
 
 ODD = [
@@ -135,12 +115,12 @@ def test_without_faults_nothing_is_found_and_nothing_is_left(tmp_path):
 def test_servers_end_with_a_controller_that_is_killed():
     program = (
         "import os, sys; sys.path[:0] = sys.argv[1:]\n"
-        "from test_virtual import nodes\n"
+        "from virtual_nodes import nodes\n"
         "with nodes(2) as system:\n"
         "    print(*(process.pid for process in system._processes.values()), flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"
     )
-    places = [ROOT, ROOT / "tests" / "integration", ROOT / "tests" / "support"]
+    places = [ROOT, ROOT / "tests" / "support"]
     child = subprocess.run([sys.executable, "-c", program, *places], capture_output=True, text=True, check=False)
     pids = [int(word) for word in child.stdout.split()]
     assert len(pids) == 2, child.stderr

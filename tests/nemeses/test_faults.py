@@ -9,7 +9,9 @@ import pytest
 from fake_system import MS, FakeSystem
 
 from nemeses import FAULTS, validate_options
+from nemeses.disk import ERRORS
 from nemeses.fault import PlannedFault, Strike
+from nemeses.kill_at import MOMENTS, SAVES
 from nemeses.partition import SHAPES
 from nemeses.skew import SIGN
 from nemeses.slow_links import BETWEEN
@@ -55,6 +57,12 @@ EVERY = [
     Case("kill"),
     Case("terminate", ["n4"]),
     Case("restart"),
+    Case("power-loss"),
+    *(Case("kill-at", options={"number": 3, "moment": moment}) for moment in MOMENTS),
+    Case("kill-at", options={"call": "rename", "power": True}),
+    *(Case("kill-child", options={"during": during}) for during in SAVES),
+    *(Case("disk", ["n1", "n4"], {"error": error}) for error in ERRORS),
+    Case("disk", options={"call": "fsync", "calls": 2}),
     Case("pause", ["n1", "n2"]),
     *(Case("partition", options={"shape": shape}) for shape in SHAPES),
     *(Case("partition", options={"shape": shape}, for_ms=300) for shape in SHAPES),
@@ -90,6 +98,7 @@ def test_it_takes_hold_and_heals_and_heals_again(case: Case) -> None:
     assert not system.delays
     assert not system.limits
     assert not any(system.offsets.values())
+    assert not system.rules
 
 
 @pytest.mark.parametrize(
@@ -99,6 +108,10 @@ def test_it_takes_hold_and_heals_and_heals_again(case: Case) -> None:
         (Case("terminate"), "kill"),
         (Case("restart"), "kill"),
         (Case("restart"), "start"),
+        (Case("power-loss"), "kill"),
+        (Case("kill-at"), "calls"),
+        (Case("kill-child"), "calls"),
+        (Case("disk"), "calls"),
         (Case("pause"), "pause"),
         *((Case("partition", options={"shape": shape}), "cut") for shape in SHAPES),
         *((Case("partition", options={"shape": shape}, for_ms=300), "cut") for shape in SHAPES),
@@ -131,6 +144,7 @@ def test_what_is_accepted_and_not_done_is_not_believed_and_can_be_healed(case: C
     assert not system.delays
     assert not system.limits
     assert not any(system.offsets.values())
+    assert not system.rules
     assert not any(server.importing or server.migrating for server in system.servers.values())
 
 
@@ -173,6 +187,35 @@ def test_what_is_dead_already_cannot_be_killed() -> None:
     case.system.kill("n1")
     with pytest.raises(InjectionFailed, match="n1 was not running"):
         case.inject()
+
+
+def test_it_dies_at_the_call_that_was_asked_for_and_says_which() -> None:
+    evidence = Case("kill-at", options={"number": 3, "moment": "after", "power": True}).inject()
+    assert evidence["since_ns"] == evidence["died"]["time_ns"] == 300 * MS
+    assert evidence["died"] | {"call": "fsync", "number": 3, "moment": "after"} == evidence["died"]
+    assert evidence["dropped_bytes"] == {"n1": {"appendonly.aof": 36}}
+
+
+def test_a_call_that_never_comes_is_an_error_that_says_how_many_came() -> None:
+    case = Case("kill-at", options={"number": 12, "file": "*.rdb"}, for_ms=1_000)
+    message = r"n1 made 10 fsyncs of \*.rdb within 1000 ms, and the 12th never came: make the fault longer"
+    with pytest.raises(InjectionFailed, match=message):
+        case.inject()
+    with pytest.raises(InjectionFailed, match="the child of n1 made 2 writes to files within 250 ms, and the 9th"):
+        Case("kill-child", options={"number": 9}, for_ms=250).inject()
+
+
+@pytest.mark.parametrize("kind", ["kill-at", "kill-child"])
+def test_only_one_node_can_die_at_a_call(kind: str) -> None:
+    with pytest.raises(InjectionFailed, match=f"{kind} takes one node, not n1, n2"):
+        Case(kind, ["n1", "n2"]).inject()
+
+
+def test_a_disk_that_works_again_tells_how_often_it_refused() -> None:
+    case = Case("disk", options={"error": "ENOSPC", "calls": 2})
+    case.inject()
+    case.system.sleep_until(case.system.now + 1_000 * MS)
+    assert case.heal()["refused"] == {"n1": 2}
 
 
 def test_a_restart_can_stay_down_and_lose_its_data() -> None:

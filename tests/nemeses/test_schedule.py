@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake_system import MS, FakeSystem
 
-from nemeses import schedule
+from nemeses import schedule, validate_options
 from nemeses.fault import Check, ExecutedFault, Fault, PlannedFault, Strike
 from nemeses.system import InjectionFailed
 
@@ -139,6 +139,18 @@ def test_killed_nodes_run_again_after_an_interrupt() -> None:
     executed = schedule.run(system, [plan(0, 1_000, 9_000, "all primaries", "kill")], 0, lambda kind, value: None)
     assert executed[0].error is None
     assert all(system.running(node) for node in system.nodes)
+
+
+def test_a_fault_that_lies_in_wait_ends_when_its_length_is_over() -> None:
+    system = FakeSystem()
+    system.expect(1)
+    planned = PlannedFault(0, "kill-at", "n1", 1_000, 2_000, 1, validate_options("kill-at", {"number": 5}))
+    (executed,) = schedule.run(system, [planned], 0, lambda kind, value: None)
+    assert executed.error is None
+    assert executed.injected_ns == 1_500 * MS
+    assert executed.healed_ns is not None
+    assert 3_000 * MS <= executed.healed_ns < 3_100 * MS
+    assert system.running("n1")
 
 
 def test_a_role_that_nobody_has_for_a_moment_is_waited_for() -> None:

@@ -2,7 +2,8 @@
 
 Time passes only when all threads that take part sleep, and then jumps to the first of them that wakes. `refuse`
 names what is accepted and not done (`kill`, `pause`, `cut`, `lose`, `failover`, `setslot`, `migrate`, `start`,
-`delay`, `limit`, `skew`): an injection that believes what it was told, instead of what it sees, is caught by that.
+`delay`, `limit`, `skew`, `calls`): an injection that believes what it was told, instead of what it sees, is caught by
+that.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from nemeses.system import Interrupted, Node, ReplyError, Unreachable, WaitTimeout
+from nemeses.system import CallRule, CallsSeen, Interrupted, Node, ReplyError, Unreachable, WaitTimeout
 
 MS = 1_000_000
 NODE_TIMEOUT_MS = 1_000
 DELAYED_MS = 200
+CALL_MS = 100
+"""Between two calls of a server that a rule is about."""
 
 
 @dataclass
@@ -104,7 +107,9 @@ class FakeSystem(VirtualClock):
         super().__init__()
         self.refuse: set[str] = set()
         self.atomic = atomic
-        self.capabilities = frozenset({"kill", "pause", "links", "loss", "loseable", "delay", "bandwidth", "skew"})
+        self.capabilities = frozenset(
+            {"kill", "pause", "links", "loss", "loseable", "delay", "bandwidth", "skew", "power", "calls"}
+        )
         count = primaries * (1 + replicas)
         names = [f"n{number}" for number in range(1, count + 1)]
         self.nodes: Mapping[str, Node] = {name: Node(name, f"10.0.0.{name[1:]}", 6379, 16379) for name in names}
@@ -123,6 +128,9 @@ class FakeSystem(VirtualClock):
         self.delays: dict[str, tuple[frozenset[str], frozenset[str], float]] = {}
         self.limits: dict[str, tuple[frozenset[str], frozenset[str], float]] = {}
         self.offsets = dict.fromkeys(names, 0.0)
+        self.rules: dict[str, tuple[CallRule, int]] = {}
+        """By node, with when it was given."""
+        self.struck: dict[str, CallsSeen] = {}
         self.calls: list[tuple[str, ...]] = []
         self._made = 0
 
@@ -214,6 +222,32 @@ class FakeSystem(VirtualClock):
             raise Unreachable(f"{node}: connection refused")
         return self.offsets[node] + 0.2
 
+    # Power and Calls
+
+    def drop_unsynced(self, node: str) -> Mapping[str, int]:
+        assert not self.servers[node].alive
+        return {"appendonly.aof": 36}
+
+    def rule_calls(self, node: str, rule: CallRule) -> None:
+        self.rules[node] = rule, self.now
+        self.struck[node] = CallsSeen(0, 0, 0, "")
+
+    def pass_calls(self, node: str) -> None:
+        if node in self.rules:
+            self.calls_seen(node)
+            del self.rules[node]
+
+    def calls_seen(self, node: str) -> CallsSeen:
+        """A call was made every `CALL_MS` since the rule was given."""
+        if node in self.rules:
+            rule, since = self.rules[node]
+            seen = (self.now - since) // (CALL_MS * MS)
+            struck = max(0, min(seen - rule.first + 1, rule.most or seen)) if "calls" not in self.refuse else 0
+            self.struck[node] = CallsSeen(seen, struck, since + rule.first * CALL_MS * MS, "appendonly.aof")
+            if struck and not rule.error and rule.process == "server":
+                self.servers[node].alive = False
+        return self.struck.get(node, CallsSeen(0, 0, 0, ""))
+
     def cut_since(self, source: str, destination: str, port: str) -> int | None:
         """When the direction was cut, or None while it is open."""
         return min(
@@ -246,12 +280,20 @@ class FakeSystem(VirtualClock):
     def _config(self, server: Server, get: str, name: str) -> list[bytes]:
         return [name.encode(), str(NODE_TIMEOUT_MS).encode()]
 
+    def _bgsave(self, server: Server) -> bytes:
+        return b"Background saving started"
+
+    _bgrewriteaof = _bgsave
+
     def _role(self, server: Server) -> list[bytes]:
         return [b"slave" if server.primary else b"master"]
 
     def _info(self, server: Server, section: str) -> bytes:
         if section == "server":
             return f"run_id:{server.name}-{server.starts}-of-many\r\n".encode()
+        if section == "persistence":
+            status = "err" if server.name in self.rules and self.calls_seen(server.name).struck else "ok"
+            return f"rdb_last_bgsave_status:{status}\r\naof_last_bgrewrite_status:{status}\r\n".encode()
         offset = self.now // MS + 1_000  # as if something were written every millisecond
         if server.primary is None:
             return f"role:master\r\nmaster_repl_offset:{offset}\r\n".encode()

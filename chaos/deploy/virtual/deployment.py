@@ -7,6 +7,7 @@ takes at once is the kernel's affair).
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import platform
 import signal
@@ -18,6 +19,7 @@ from chaos.deploy.addresses import BUS_PORT, DATA_PORT, Addresses
 from chaos.deploy.directives import collect, configuration, last_words, refuse_ours, remove_data
 from chaos.deploy.programs import CONFIGURATION, PROGRAMS
 from chaos.deploy.servers import Server
+from chaos.deploy.virtual.calls import Calls
 from chaos.deploy.virtual.control import Control
 from chaos.deploy.virtual.links import Disturbance, Links
 from chaos.deploy.virtual.load import VirtualLoad
@@ -29,14 +31,14 @@ from chaos.deploy.virtual.world import Event, Fibre, World
 from chaos.errors import RunFailed, ServerError
 from chaos.member import Member
 from nemeses.stream import derive
-from nemeses.system import Node, Port, ReplyError, SystemFault, Unreachable, WaitTimeout
+from nemeses.system import CallRule, CallsSeen, Node, Port, ReplyError, SystemFault, Unreachable, WaitTimeout
 
 if TYPE_CHECKING:
     from chaos.plan import Plan
     from chaos.topologies.base import Topology
 
 T = TypeVar("T")
-CAPABILITIES = frozenset({"kill", "pause", "links", "loseable", "loss", "delay", "bandwidth", "skew", "power"})
+CAPABILITIES = frozenset({"kill", "pause", "links", "loseable", "loss", "delay", "bandwidth", "skew", "power", "calls"})
 """What this deployment can do; `loseable`: a node can be restarted without its data."""
 POLL_NS = 20_000_000
 """Between two looks at a condition that is awaited."""
@@ -79,6 +81,7 @@ class VirtualDeployment:
         hosts = {name: self.addresses.node(number) for name, number in self._numbers.items()}
         self.nodes: Mapping[str, Node] = {name: Node(name, host, DATA_PORT, BUS_PORT) for name, host in hosts.items()}
         self._names = {host: name for name, host in hosts.items()}
+        self._calls: dict[str, Calls] = {}
         self.links = Links(seed)
         self.network = Network(self.world, self.links, self._names)
         self.trace = Trace(self.directory.parent)
@@ -208,6 +211,21 @@ class VirtualDeployment:
         """See `Power.drop_unsynced`."""
         return drop_unsynced(self.directory / node)
 
+    # Calls
+
+    def rule_calls(self, node: str, rule: CallRule) -> None:
+        """See `Calls.rule_calls`."""
+        self._calls[node].rule(rule)
+
+    def pass_calls(self, node: str) -> None:
+        """See `Calls.pass_calls`."""
+        self._calls[node].clear()
+
+    def calls_seen(self, node: str) -> CallsSeen:
+        """See `Calls.calls_seen`."""
+        seen = self._calls[node].seen()
+        return dataclasses.replace(seen, time_ns=seen.time_ns - self.began_ns)
+
     # Pause
 
     def pause(self, node: str) -> None:
@@ -278,6 +296,7 @@ class VirtualDeployment:
     def _prepare(self, name: str) -> None:
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
+        self._calls[name] = Calls(directory)
         host = self.nodes[name].host
         ours = {"port": str(DATA_PORT), "bind": host, "bind-source-addr": host}
         member = self._members[name]

@@ -66,6 +66,10 @@ class VirtualLoad:
         self._crew.adopt(nodes)
         return {"0": self._deployment.now_ns()}
 
+    def begun(self, client: int, operations: int) -> bool:
+        """Whether a client has begun so many operations; see `nemeses.fault.Progress`."""
+        return self._crew.executed[client] >= operations
+
     def counters(self) -> Iterator[dict[str, int]]:
         """Operations completed so far by outcome, again and again until all clients are done.
 

@@ -113,12 +113,14 @@ class Process:
             self.paused = False
             self.wake_now()
 
-    def _gone(self) -> None:
+    def _gone(self) -> int:
+        """It has ended: whatever it sent in its last turn still arrives; returns a hash of that."""
         self.running = False
         self._popen.kill()  # without effect on one that ends by itself: its status is decided by now
         self.status = self._popen.wait()
         self._control.close()
-        self._due = None
+        self._due, self._free_at = None, self._world.now
+        sent = self._drain()
         for acceptor in self._acceptors:
             self._network.stop_listening(acceptor)
             acceptor.close()
@@ -131,6 +133,7 @@ class Process:
                 f"{self.name} made a system call that would let the real world in (an internet socket, or waiting in "
                 "epoll) past the library that virtual time preloads: this server cannot be tested so; use local"
             )
+        return sent
 
     # Turns
 
@@ -162,8 +165,7 @@ class Process:
             self._control.send(wire.turn(now, self.skew_ns, results))
         step = self._hear()
         if step is None:
-            self._trace(now, self.name, -1, self._given, 0)
-            self._gone()
+            self._trace(now, self.name, -1, self._given, self._gone())
             return
         self._free_at = now + step.ticks * 1_000
         for note in step.notes:

@@ -115,6 +115,7 @@ __attribute__((constructor)) static void begin(void) {
   unsetenv("CACHEQUAKE_CONTROL");
   unsetenv("LD_PRELOAD"); /* a program that the server starts is not part of the run */
   guard();
+  map_rule();
   is_main = true;
   active = true;
   barrier(0);

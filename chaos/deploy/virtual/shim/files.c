@@ -24,11 +24,14 @@ static void note_size(int fd, bool only_empty) {
 
 void note_new(int fd) { note_size(fd, true); }
 
-#define SYNC(name)                              \
-  EXPORT int name(int fd) {                     \
-    int error = (int)syscall(SYS_##name, fd);   \
-    if (!error) note_size(fd, false);           \
-    return error;                               \
+#define SYNC(name)                               \
+  EXPORT int name(int fd) {                      \
+    int verdict = on_sync(fd);                   \
+    if (verdict > 0) return errno = verdict, -1; \
+    int error = (int)syscall(SYS_##name, fd);    \
+    if (!error) note_size(fd, false);            \
+    over(verdict);                               \
+    return error;                                \
   }
 SYNC(fsync)
 SYNC(fdatasync)

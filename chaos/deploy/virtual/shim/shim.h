@@ -63,7 +63,18 @@ void note_new(int fd); /* of a file that is still empty, nothing survives a powe
 
 bool is_tracked(int fd);
 bool is_connecting(int fd);
+void describe_peer(int fd, char *text, size_t size);
 void connected(int fd, uint32_t serial, int error);
+
+/* calls.c */
+
+enum call { CALL_WRITE = 1, CALL_SEND, CALL_FSYNC, CALL_RENAME };
+
+void map_rule(void);
+int on_write(int fd);
+int on_sync(int fd);
+int on_rename(const char *to);
+void over(int verdict);
 
 /* helpers.c */
 

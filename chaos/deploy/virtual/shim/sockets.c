@@ -9,6 +9,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/uio.h>
 
@@ -143,6 +144,11 @@ static long receive_arrival(int listener, struct arrival *arrival, int *fd) {
   return 0;
 }
 
+void describe_peer(int fd, char *text, size_t size) {
+  struct in_addr address = {socks[fd].peer_address};
+  snprintf(text, size, "%s:%d", inet_ntoa(address), socks[fd].peer_port);
+}
+
 static void tell(uint32_t address, uint16_t port, struct sockaddr *out, socklen_t *size) {
   struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = address, .sin_port = htons(port)};
   if (!out || !size) return;
@@ -214,7 +220,10 @@ static ssize_t sent(int fd, ssize_t size, size_t wanted) {
 }
 
 EXPORT ssize_t write(int fd, const void *bytes, size_t size) {
+  int verdict = on_write(fd);
+  if (verdict > 0) return errno = verdict, -1;
   ssize_t done = sent(fd, syscall(SYS_write, fd, bytes, size), size);
+  over(verdict);
   child_moves(fd);
   return done;
 }
@@ -222,11 +231,19 @@ EXPORT ssize_t write(int fd, const void *bytes, size_t size) {
 EXPORT ssize_t writev(int fd, const struct iovec *parts, int count) {
   size_t size = 0;
   for (int i = 0; i < count; i++) size += parts[i].iov_len;
-  return sent(fd, syscall(SYS_writev, fd, parts, count), size);
+  int verdict = on_write(fd);
+  if (verdict > 0) return errno = verdict, -1;
+  ssize_t done = sent(fd, syscall(SYS_writev, fd, parts, count), size);
+  over(verdict);
+  return done;
 }
 
 EXPORT ssize_t send(int fd, const void *bytes, size_t size, int flags) {
-  return sent(fd, syscall(SYS_sendto, fd, bytes, size, flags, NULL, 0), size);
+  int verdict = on_write(fd);
+  if (verdict > 0) return errno = verdict, -1;
+  ssize_t done = sent(fd, syscall(SYS_sendto, fd, bytes, size, flags, NULL, 0), size);
+  over(verdict);
+  return done;
 }
 
 EXPORT ssize_t read(int fd, void *bytes, size_t size) {
