@@ -4,7 +4,8 @@ It talks to the controller by lines. It says `ready`; it is told `go NANOSECONDS
 at which the run begins (which may be yet to come). It may be told `nodes n1 n2 ...` any number of times: the nodes
 among which the clients share the keys from now on, where they decide that themselves. Once they do, it says
 `{"nodes": ["n1", "n2"], "at": NANOSECONDS}`, the time of the run. Every driver hears of a change when it hears of it:
-for a moment clients disagree, as they do in life. It says a line of JSON every quarter of a second, the
+for a moment clients disagree, as they do in life. It may be told `mark CLIENT OPERATIONS`, and says
+`{"mark": [0, 812]}` as soon as that client has begun so many. It says a line of JSON every quarter of a second, the
 operations completed so far (`{"ok": 5, "fail": 0, "info": 0}`), and at last
 
     {"done": true, "executed": {"0": 812, "1": 799}, "ok": 1598, "fail": 9, "info": 4}
@@ -85,6 +86,8 @@ class Orders:
         self._crew = crew
         self._clock = clock
         self._news: deque[list[str]] = deque()
+        self._marks: list[tuple[int, int]] = []
+        """Clients, and how many operations they are to begin before that is said."""
         self._stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
         threading.Thread(target=self._listen, args=(told,), daemon=True).start()
@@ -95,12 +98,23 @@ class Orders:
             nodes = self._news.popleft()
             self._crew.adopt(nodes)
             _say_json({"nodes": nodes, "at": self._clock()})
+        if self._marks:
+            self._look_at_marks()
         return self._stop.is_set()
+
+    def _look_at_marks(self) -> None:
+        begun = self._crew.executed
+        for mark in [mark for mark in self._marks if begun.get(mark[0], 0) >= mark[1]]:
+            self._marks.remove(mark)
+            _say_json({"mark": mark})
 
     def _listen(self, told: Iterator[list[str]]) -> None:
         for word, *nodes in told:
             if word == "nodes" and nodes:
                 self._news.append(nodes)
+            elif word == "mark":
+                client, operations = map(int, nodes)
+                self._marks.append((client, operations))
         self._stop.set()
 
 

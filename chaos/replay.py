@@ -1,7 +1,8 @@
 """Run the plan of an earlier run again, with its faults on the roles that were hit, and compare what is found.
 
 On real machines time is not repeatable, so a replay does not promise the same bytes; it runs the same operations of
-the same clients and the same faults at the same times, and says which kinds of anomaly came back.
+the same clients, strikes the same roles with the same faults when the load has come as far as it had then, and says
+which kinds of anomaly came back. In virtual time nothing of that is needed: the plan alone gives the same bytes.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from chaos.claims import broken_kinds
 from chaos.judge import check_run
 from chaos.plan import Plan, read_plan
 from chaos.result import Result, read_result
 from chaos.run import Listener, run_plan
-from chaos.store import PLAN, Executed, read_executed
+from chaos.store import PLAN, Executed, finish_history, read_executed
 from checkers.finding import Verdict
-from nemeses.fault import ExecutedFault, PlannedFault
+from checkers.history import History, Operations, load
+from nemeses.fault import ExecutedFault, PlannedFault, Reached
 
 _ROLE = re.compile(r"(primary|replica) of slots? (\d+)")
 
@@ -91,7 +94,10 @@ def replay_run(
         plan = msgspec.structs.replace(plan, scenario=msgspec.structs.replace(plan.scenario, deploy=deploy))
     before = first.counts
     wanted = broken_kinds(plan.scenario.claims, first.findings) or set(before)
-    repeated = as_executed(plan, read_executed(run_dir))
+    executed = read_executed(run_dir)
+    repeated = as_executed(plan, executed)
+    if plan.scenario.deploy != "virtual":
+        repeated = at_same_progress(repeated, executed, load(finish_history(run_dir)))
     again = run_plan(
         repeated, server=server, image=image, out=out, on_progress=on_progress, allow_faults_on=allow_faults_on
     )
@@ -103,6 +109,31 @@ def as_executed(plan: Plan, executed: Executed) -> Plan:
     """The plan with every choice of a target that was left to the system's state replaced by what was hit."""
     struck = {fault.number: fault for fault in executed.faults}
     return msgspec.structs.replace(plan, faults=[_pinned(fault, struck.get(fault.number)) for fault in plan.faults])
+
+
+def at_same_progress(plan: Plan, executed: Executed, history: History) -> Plan:
+    """The plan with every fault struck when a client has begun as many operations as it had when it was struck first.
+
+    That is the client which was the last to begin one. A fault is not moved to before half of its time or after twice
+    its time, nor so late that its length does not fit into the run any more (unless it never did).
+    """
+    struck = {fault.number: fault.struck_ns for fault in executed.faults}
+    faults = [_when(fault, struck.get(fault.number), plan, history.operations) for fault in plan.faults]
+    return msgspec.structs.replace(plan, faults=faults)
+
+
+def _when(planned: PlannedFault, struck_ns: int | None, plan: Plan, operations: Operations) -> PlannedFault:
+    if struck_ns is None:
+        return planned
+    before = np.flatnonzero((operations.start < struck_ns) & ~operations.final)
+    if not len(before):
+        return planned
+    client = operations.process[before] % plan.scenario.clients.count
+    last = int(client[-1])
+    begun = int(np.count_nonzero(client == last))
+    room_ms = plan.scenario.duration_ms - planned.for_ms
+    latest_ms = max(planned.at_ms, min(2 * planned.at_ms, room_ms))
+    return msgspec.structs.replace(planned, when=Reached(last, begun, planned.at_ms // 2, latest_ms))
 
 
 def _pinned(planned: PlannedFault, executed: ExecutedFault | None) -> PlannedFault:

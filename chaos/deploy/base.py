@@ -79,6 +79,9 @@ class Clients(Protocol):
         Raises WaitTimeout.
         """
 
+    def begun(self, client: int, operations: int) -> bool:
+        """Whether a client has begun so many operations; see `nemeses.fault.Progress`."""
+
     def counters(self) -> Iterator[dict[str, int]]:
         """Operations completed so far by outcome, again and again until all are done. Raises RunFailed."""
 

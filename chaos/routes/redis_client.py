@@ -37,7 +37,7 @@ from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 
 from chaos.access import Access
-from chaos.crew import REPORT_NS, Clock
+from chaos.crew import LOOK_NS, REPORT_NS, Clock
 from chaos.errors import RunFailed
 from chaos.job import Job
 from chaos.operation import Doubtful, Operation, Refused
@@ -367,9 +367,12 @@ class ThreadCrew:
             self._stop.wait(min(-now, REPORT_NS) / 1e9)
         for thread in threads:
             thread.start()
+        next_report = self._clock() + REPORT_NS
         while (now := self._clock()) < until_ns and not stopped():
-            self._stop.wait(min(until_ns - now, REPORT_NS) / 1e9)
-            report()
+            self._stop.wait(min(until_ns - now, LOOK_NS) / 1e9)
+            if now >= next_report:
+                report()
+                next_report = now + REPORT_NS
         self._stop.set()
         deadline = time.monotonic() + GRACE_S
         for thread in threads:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from fake_cluster import FakeCluster
 from memory_system import run
@@ -10,8 +11,12 @@ from memory_system import run
 from chaos.cli import run_command
 from chaos.errors import BadInput
 from chaos.judge import check_run
-from chaos.replay import Replay
+from chaos.plan import read_plan
+from chaos.replay import Replay, at_same_progress
 from chaos.replays import Replays, recheck
+from chaos.store import PLAN, Executed
+from checkers.history import load
+from nemeses.fault import ExecutedFault, PlannedFault, Reached
 
 
 def replay(after, wanted=("lost-write",), undecided=False):
@@ -53,3 +58,30 @@ def test_the_same_history_gives_the_same_result_byte_for_byte(tmp_path, capsys):
 def test_a_deployment_that_does_not_exist_is_refused(tmp_path, capsys):
     assert run_command(["replay", str(run(tmp_path, FakeCluster())[0]), "--deploy", "cloud"]) == 254
     assert "there are local, docker, virtual" in capsys.readouterr().err
+
+
+def test_a_replayed_fault_waits_for_the_client_that_was_the_last_to_begin_before_it_struck(tmp_path):
+    run_dir, _ = run(tmp_path, FakeCluster())
+    plan, history = read_plan(run_dir / PLAN), load(run_dir / "history.jsonl")
+    operations = history.operations
+    last = 40
+    client = int(operations.process[last]) % plan.scenario.clients.count
+    begun = sum(int(process) % plan.scenario.clients.count == client for process in operations.process[: last + 1])
+    fault = PlannedFault(0, "kill", "a primary", at_ms=100, for_ms=50, seed=1)
+    struck = ExecutedFault(0, "kill", "a primary", ["n1"], {}, struck_ns=int(operations.start[last]) + 1)
+    never = ExecutedFault(1, "kill", "a primary", [], {})
+    planned = msgspec.structs.replace(plan, faults=[fault, msgspec.structs.replace(fault, number=1)])
+    moved = at_same_progress(planned, Executed(faults=[struck, never]), history)
+    assert moved.faults[0].when == Reached(client, begun, earliest_ms=50, latest_ms=200)
+    assert moved.faults[1].when is None
+    assert moved.scenario == plan.scenario
+
+
+def test_a_replayed_fault_is_not_moved_so_late_that_it_does_not_fit(tmp_path):
+    run_dir, _ = run(tmp_path, FakeCluster())
+    plan, history = read_plan(run_dir / PLAN), load(run_dir / "history.jsonl")
+    duration_ms = plan.scenario.duration_ms
+    fault = PlannedFault(0, "kill", "a primary", at_ms=100, for_ms=duration_ms - 150, seed=1)
+    struck = ExecutedFault(0, "kill", "a primary", ["n1"], {}, struck_ns=50_000_000)
+    moved = at_same_progress(msgspec.structs.replace(plan, faults=[fault]), Executed(faults=[struck]), history)
+    assert moved.faults[0].when.latest_ms == 150
