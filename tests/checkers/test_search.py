@@ -85,6 +85,63 @@ def test_agrees_with_trying_every_order(name: str) -> None:
     assert verdicts == {True, False}
 
 
+def drawn(name: str, rng: random.Random) -> list[Call]:
+    """Calls as above, by lot."""
+    model = MODELS[name]()
+    calls = []
+    for n in range(rng.randint(2, 7)):
+        f = rng.choice(sorted(ASKED[name]))
+        value = rng.choice(ASKED[name][f])
+        start, end = sorted(rng.choices(range(11), k=2))
+        if f not in model.reads and rng.random() < 0.25:
+            calls.append(Call(n, start, NEVER, f, None if f == "dequeue" else value, UNSEEN))
+        else:
+            calls.append(Call(n, start, end, f, value, value))
+    return calls
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", MODELS)
+def test_agrees_however_much_it_forgets_and_without_a_second_look(
+    name: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, rng = MODELS[name](), random.Random(seed)
+    monkeypatch.setattr("checkers.search._LOOK_EVERY", 1)
+    for _ in range(40):
+        calls = drawn(name, rng)
+        legal = exhaustive(model, calls, model.initial)
+        for forget_at, second_look_s in ((20_000, 0.25), (0, 0.25), (20_000, -1.0)):
+            monkeypatch.setattr("checkers.search._FORGET_AT", forget_at)
+            monkeypatch.setattr("checkers.search._SECOND_LOOK_S", second_look_s)
+            outcome = search(model, calls, model.initial, Budget.of(60))
+            assert outcome.verdict is (Verdict.VALID if legal else Verdict.INVALID), calls
+            if not legal and outcome.exact:
+                check_report(model, calls, outcome)
+            elif not legal:
+                assert second_look_s < 0
+                check_rough_report(model, calls, outcome)
+
+
+def check_rough_report(model: Model, calls: list[Call], outcome: Any) -> None:
+    """The prefix is legal and respects time; the states are ones that some of the calls leave behind."""
+    model, state = model.specialised(calls), model.initial
+    for place, name in enumerate(outcome.order):
+        call = calls[name]
+        state = model.step(state, call.f, call.value_in, call.value_out)
+        assert state is not INCONSISTENT
+        assert not any(calls[later].end < call.start for later in outcome.order[place:])
+    assert calls[outcome.stuck[0]].end != NEVER
+    reachable, todo = {(model.initial, frozenset())}, [(model.initial, frozenset[int]())]
+    while todo:
+        state, done = todo.pop()
+        for n, call in enumerate(calls):
+            after = model.step(state, call.f, call.value_in, call.value_out)
+            if n not in done and after is not INCONSISTENT and (after, done | {n}) not in reachable:
+                reachable.add((after, done | {n}))
+                todo.append((after, done | {n}))
+    assert set(outcome.states) <= {state for state, _ in reachable}
+
+
 def check_report(model: Model, calls: list[Call], outcome: Any) -> None:
     """The prefix is legal, respects time, and holds all that returned before the first operation that is stuck."""
     state = model.initial
@@ -124,7 +181,8 @@ def test_finds_an_answer_that_no_order_explains(name: str) -> None:
         read.value = wrong
         finding = check_model(from_events(events), name)
         assert finding.counts == {"non-linearizable": 1}
-        invoked = max(e.index or 0 for e in events[: read.index] if e.process == read.process and e.type == "invoke")
+        before = enumerate(events[: events.index(read)])
+        invoked = max(place for place, event in before if event.process == read.process and event.type == "invoke")
         assert finding.anomalies[0].operations[0] == invoked
         assert f"operation {invoked}" in finding.anomalies[0].explanation
 
@@ -177,3 +235,37 @@ def test_a_result_that_nothing_leads_to_is_found_before_all_orders_are_tried() -
     assert not outcome.exact
     assert outcome.stuck == [61]
     assert outcome.states == []
+
+
+def test_what_begins_only_after_a_result_has_not_led_to_it() -> None:
+    calls = [Call(n, n, 20 + n, "enqueue", n, n) for n in range(12)]
+    calls += [Call(50 + n, 40 + n, 90 + n, "dequeue", value, value) for n, value in enumerate([*range(11), 99])]
+    late = [*calls, Call(70, 102, 110, "enqueue", 99, 99)]
+    outcome = search(MODELS["queue"](), late, (), Budget.of(60))
+    assert (outcome.verdict, outcome.stuck, outcome.exact) == (Verdict.INVALID, [61], False)
+    in_time = [*calls[:11], *calls[12:], Call(70, 101, 110, "enqueue", 99, 99)]
+    assert search(MODELS["queue"](), in_time, (), Budget.of(5)).verdict is Verdict.VALID
+
+
+def test_who_begins_at_the_moment_at_which_another_returns_may_come_before_it() -> None:
+    calls = [Call(0, 0, 3, "write", 2, 2), Call(1, 1, 5, "read", 1, 1), Call(2, 5, 9, "write", 1, 1)]
+    assert search(MODELS["register"](), calls, None, Budget.of(60)).verdict is Verdict.VALID
+    late = [*calls[:2], calls[2]._replace(start=6)]
+    outcome = search(MODELS["register"](), late, None, Budget.of(60))
+    assert (outcome.verdict, outcome.order, outcome.stuck) == (Verdict.INVALID, [0], [1])
+    assert outcome.states == [2]
+
+
+def test_of_several_legal_prefixes_the_longest_is_told_and_every_state_that_is_possible() -> None:
+    calls = [
+        Call(0, 0, 90, "put", "ab", "ab"),
+        Call(1, 1, 91, "append", "a", "a"),
+        Call(2, 2, 92, "append", "b", "b"),
+        Call(3, 3, 9, "get", "ab", "ab"),
+        Call(4, 10, 20, "get", "z", "z"),
+    ]
+    outcome = search(MODELS["kv"](), calls, "", Budget.of(60))
+    assert (outcome.verdict, outcome.exact) == (Verdict.INVALID, True)
+    assert sorted(outcome.order) == [0, 1, 2, 3]  # what was put last but one was overwritten
+    assert outcome.stuck == [4]
+    assert set(outcome.states) == {"ab", UNSEEN}
