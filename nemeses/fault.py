@@ -13,7 +13,7 @@ from nemeses.system import Membership, System
 
 
 class Reached(msgspec.Struct, frozen=True):
-    """A moment told by the progress of the load: when a client has begun so many operations, within a window of time."""
+    """A moment in the progress of the load: a client has begun so many operations, within a window of time."""
 
     client: int
     operations: int
