@@ -36,3 +36,5 @@ class Operation(NamedTuple):
     which is `ok`. Raises Refused or Doubtful."""
     via: str | None = None
     """How, where one function has several ways: `multi`, `script`, `replica`, `cross-slot`."""
+    apart: Command | None = None
+    """A WAIT that follows on another connection to the same node, once the commands have succeeded."""

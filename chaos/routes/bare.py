@@ -65,6 +65,8 @@ class Doing(IntEnum):
     NOTHING = 0
     OPERATION = 1
     ASKING_MAP = 2
+    WAITING = 3
+    """For the WAIT of a write that is acknowledged, on another connection."""
 
 
 class Bare:
@@ -108,6 +110,8 @@ class Bare:
         self._payload = b""
         self._expected = 0
         self._waits = False
+        self._written: Any = None
+        """What the write came to whose WAIT is under way on another connection."""
         self._link: Link | None = None
         """The link that the operation under way uses; None while it pauses."""
         self._sent = False
@@ -260,20 +264,24 @@ class Bare:
         """Take what is to be sent to a node, over a link that may have to be opened first."""
         self._hops.append(node)
         self._hop_begun = now
+        self._over(self._links.get(node, readonly, now), now)
+
+    def _over(self, link: Link, now: int) -> None:
+        """Send over a link, at once or when it is ready."""
         self._sent = False
         self.wake = self._deadline
-        link = self._link = self._links.get(node, readonly, now)
+        self._link = link
         if link.phase is Phase.READY:
             self._send(link)
         elif link.overdue:
             self._links.redial(link, now)
-            self._unanswered(TimeoutError(f"{node} was silent, and there is no new connection to it yet"), now)
+            self._unanswered(TimeoutError(f"{link.node} was silent, and there is no new connection to it yet"), now)
 
     def _send(self, link: Link) -> None:
         self.wake = self._deadline
         self._sent = True
         self._replies = []
-        if self._asking:
+        if self._asking and self._doing is Doing.OPERATION:
             self._effects.sends.append((link, ASKING + self._payload))
             self._expected += 1
         else:
@@ -282,6 +290,9 @@ class Bare:
     def _answered(self, now: int) -> None:
         if self._doing is Doing.ASKING_MAP:
             return self._learn_map(now)
+        if self._doing is Doing.WAITING:
+            waited = self._replies[0]
+            return self._complete("ok", self._written, now, acked=waited if isinstance(waited, int) else None)
         if self._asking:
             self._expected -= 1
             del self._replies[0]  # the reply to ASKING; whether it helped, the command's own reply says
@@ -303,7 +314,15 @@ class Bare:
                 self._links.drop(self._link)  # perhaps out of step: the next reply may belong to another command
             outcome = classify(error, writes=op.writes, sent=True)
             return self._complete(outcome, op.value, now, str(error))
+        if op.apart is not None and self._link is not None:
+            return self._wait_apart(op.apart, value, now)
         return self._complete("ok", value, now, acked=acked)
+
+    def _wait_apart(self, command: Command, value: Any, now: int) -> None:
+        """A write was acknowledged, with `value`; its WAIT goes to the same node on a connection that wrote nothing."""
+        self._doing, self._written = Doing.WAITING, value
+        self._payload, self._expected = pack_command(command), 1
+        self._over(self._links.get(self._hops[-1], False, now, apart=True), now)
 
     def _refused(self, replies: list[Any], text: str, now: int) -> None:
         """A reply was an error; `text` is the first."""
@@ -371,6 +390,9 @@ class Bare:
         self._link = None
         if self._doing is Doing.ASKING_MAP:
             return self._rest(now)
+        if self._doing is Doing.WAITING:
+            self._suspicious = True
+            return self._complete("ok", self._written, now)
         op = self._op
         replies = self._replies if self._sent else []
         if self._waits and len(replies) == self._expected - 1:  # the write was answered, only its WAIT was not

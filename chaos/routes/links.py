@@ -1,4 +1,4 @@
-"""The connections of one client: at most one to each node, and one more that asked for READONLY.
+"""The connections of one client: at most one to each node, one that asked for READONLY, and one that writes nothing.
 
 A node that was silent once has to show a sign of life first: its connection is *overdue* and made anew in the
 background, and until it stands, nothing waits for it.
@@ -32,13 +32,15 @@ class Phase(IntEnum):
 class Link:
     """One connection of one machine to one node; also the handle by which a transport knows it."""
 
-    __slots__ = ("awaited", "machine", "node", "opened", "overdue", "phase", "reader", "readonly")
+    __slots__ = ("apart", "awaited", "machine", "node", "opened", "overdue", "phase", "reader", "readonly")
 
-    def __init__(self, machine: Linked, node: str, readonly: bool, opened: int) -> None:
+    def __init__(self, machine: Linked, node: str, readonly: bool, apart: bool, opened: int) -> None:
         self.machine = machine
         self.node = node
         self.readonly = readonly
         """Whether it asked for READONLY, so that a replica answers."""
+        self.apart = apart
+        """Whether it is kept apart from the operations: for a WAIT on another connection than its write."""
         self.opened = opened
         """When the machine asked for it."""
         self.overdue = False
@@ -60,15 +62,15 @@ class Links:
     def __init__(self, machine: Linked, effects: Effects) -> None:
         self._machine = machine
         self._effects = effects
-        self._open: dict[tuple[str, bool], Link] = {}
+        self._open: dict[tuple[str, bool, bool], Link] = {}
 
-    def get(self, node: str, readonly: bool, now: int) -> Link:
+    def get(self, node: str, readonly: bool, now: int, *, apart: bool = False) -> Link:
         """The link to a node, opened if there is none."""
-        return self._open.get((node, readonly)) or self._begin(node, readonly, now)
+        return self._open.get((node, readonly, apart)) or self._begin(node, readonly, apart, now)
 
     def best(self, nodes: Iterable[str]) -> list[str]:
         """Those of `nodes` that are connected; if none is, those that were never silent; may be empty."""
-        found = {node: self._open.get((node, False)) for node in nodes}
+        found = {node: self._open.get((node, False, False)) for node in nodes}
         ready = [node for node, link in found.items() if link is not None and link.phase is Phase.READY]
         return ready or [node for node, link in found.items() if link is None]
 
@@ -93,18 +95,18 @@ class Links:
     def forget(self, link: Link) -> None:
         """A link is closed already."""
         link.phase = Phase.CLOSED
-        del self._open[link.node, link.readonly]
+        del self._open[link.node, link.readonly, link.apart]
 
     def close(self) -> None:
         """Close all links."""
         for link in list(self._open.values()):
             self.drop(link)
 
-    def _begin(self, node: str, readonly: bool, now: int) -> Link:
-        link = self._open[node, readonly] = Link(self._machine, node, readonly, now)
+    def _begin(self, node: str, readonly: bool, apart: bool, now: int) -> Link:
+        link = self._open[node, readonly, apart] = Link(self._machine, node, readonly, apart, now)
         self._effects.opens.append(link)
         return link
 
     def _replace(self, link: Link, now: int) -> None:
         self.drop(link)
-        self._begin(link.node, link.readonly, now).overdue = True
+        self._begin(link.node, link.readonly, link.apart, now).overdue = True

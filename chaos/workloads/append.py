@@ -15,7 +15,7 @@ from typing import Any
 from chaos.operation import Operation
 from chaos.workloads.base import unique_value
 from chaos.workloads.replies import expect_integer, numbers
-from chaos.workloads.waiting import wait_command
+from chaos.workloads.waiting import wait_apart, wait_command
 from nemeses.stream import Stream
 
 COHORT = 4
@@ -38,6 +38,7 @@ class Append:
         self.turns: int = max(1, chosen["length"] // COHORT)
         """Operations of one client on one list."""
         self.wait = wait_command(chosen["wait"])
+        self.apart = wait_apart(chosen["wait"])
 
     def operation(self, client: int, n: int, draw: Stream) -> Operation:
         """A read with probability `reads`, else an append, on the list whose turn it is."""
@@ -47,7 +48,7 @@ class Append:
         value = unique_value(client, n)
         commands = (("RPUSH", key, value), *self.wait)
         txn = [["append", key, value]]
-        return Operation("append", "txn", key, txn, commands, key, True, partial(_appended, txn))
+        return Operation("append", "txn", key, txn, commands, key, True, partial(_appended, txn), apart=self.apart)
 
     def finals(self, executed: Mapping[int, int]) -> Iterable[Operation]:
         """A read of every list that an operation so far may have touched."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from chaos.operation import Operation
 from chaos.workloads.replies import expect_integer, number
-from chaos.workloads.waiting import wait_command
+from chaos.workloads.waiting import wait_apart, wait_command
 from nemeses.stream import Stream
 
 MOST = 5
@@ -31,6 +31,7 @@ class Counter:
         self.keys = [f"c{number}" for number in range(chosen["keys"])]
         self.reads: float = chosen["reads"]
         self.wait = wait_command(chosen["wait"])
+        self.apart = wait_apart(chosen["wait"])
 
     def operation(self, client: int, n: int, draw: Stream) -> Operation:
         """A read with probability `reads`, else an increment by 1 to `MOST`."""
@@ -39,7 +40,7 @@ class Counter:
             return self._read(key)
         amount = draw.between(1, MOST)
         commands = (("INCRBY", key, amount), *self.wait)
-        return Operation("counter", "add", key, amount, commands, key, True, partial(_added, amount))
+        return Operation("counter", "add", key, amount, commands, key, True, partial(_added, amount), apart=self.apart)
 
     def finals(self, executed: Mapping[int, int]) -> Iterable[Operation]:
         """A read of every counter."""

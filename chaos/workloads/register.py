@@ -13,7 +13,7 @@ from typing import Any
 from chaos.operation import Operation
 from chaos.workloads.base import unique_value
 from chaos.workloads.replies import expect_ok, number
-from chaos.workloads.waiting import wait_command
+from chaos.workloads.waiting import wait_apart, wait_command
 from nemeses.stream import Stream
 
 _STRIDE = 7
@@ -36,6 +36,7 @@ class Register:
         self.keys = [f"k{number}" for number in range(chosen["keys"])]
         self.writes: float = chosen["writes"]
         self.wait = wait_command(chosen["wait"])
+        self.apart = wait_apart(chosen["wait"])
         self.follow: bool = chosen["follow"]
 
     def operation(self, client: int, n: int, draw: Stream) -> Operation:
@@ -55,7 +56,9 @@ class Register:
         """A write of this key."""
         value = unique_value(client, n)
         commands = (("SET", key, value), *self.wait)
-        return Operation(self.name, "write", key, value, commands, key, True, partial(_written, value))
+        return Operation(
+            self.name, "write", key, value, commands, key, True, partial(_written, value), apart=self.apart
+        )
 
     def read(self, key: str) -> Operation:
         """A read of this key."""

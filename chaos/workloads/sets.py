@@ -12,7 +12,7 @@ from typing import Any
 from chaos.operation import Operation
 from chaos.workloads.base import unique_value
 from chaos.workloads.replies import expect_integer, numbers
-from chaos.workloads.waiting import wait_command
+from chaos.workloads.waiting import wait_apart, wait_command
 from nemeses.stream import Stream
 
 
@@ -32,6 +32,7 @@ class Sets:
         self.keys = [f"s{number}" for number in range(chosen["keys"])]
         self.reads: float = chosen["reads"]
         self.wait = wait_command(chosen["wait"])
+        self.apart = wait_apart(chosen["wait"])
 
     def operation(self, client: int, n: int, draw: Stream) -> Operation:
         """A read with probability `reads`, else the addition of a unique element."""
@@ -40,7 +41,7 @@ class Sets:
             return self._read(key)
         value = unique_value(client, n)
         commands = (("SADD", key, value), *self.wait)
-        return Operation("set", "add", key, value, commands, key, True, partial(_added, value))
+        return Operation("set", "add", key, value, commands, key, True, partial(_added, value), apart=self.apart)
 
     def finals(self, executed: Mapping[int, int]) -> Iterable[Operation]:
         """A read of every set."""

@@ -262,14 +262,27 @@ def test_writes_that_were_acknowledged_and_lost_are_in_the_history_as_ok():
     assert len(acknowledged - owner.data[b"s0"]) == 3
 
 
-def test_wait_is_recorded_beside_the_write():
-    scene = Scene(writes_of_one_key(wait={"replicas": 1, "timeout_ms": 100}))
+@pytest.mark.parametrize("connection", ["own", "other"])
+def test_wait_is_recorded_beside_the_write_and_sent_where_it_is_asked_for(connection):
+    scene = Scene(writes_of_one_key(wait={"replicas": 1, "timeout_ms": 100, "connection": connection}))
+    answer, used = scene.cluster.answer, {"SET": set(), "WAIT": set()}
+
+    def watched(link, command):
+        used.get(command[0], set()).add(link)
+        return answer(link, command)
+
+    scene.cluster.answer = watched
     scene.run(20)
-    assert {event.acked for event in events(scene, "ok")} == {1}
+    done = events(scene, "ok")
+    assert len(done) > 3
+    assert {event.acked for event in done} == {1}
+    assert {len(links) for links in used.values()} == {1}
+    assert used["SET"].isdisjoint(used["WAIT"]) == (connection == "other")
 
 
-def test_a_write_whose_wait_was_not_answered_did_happen():
-    scene = Scene(writes_of_one_key(wait={"replicas": 1, "timeout_ms": 100}))
+@pytest.mark.parametrize("connection", ["own", "other"])
+def test_a_write_whose_wait_was_not_answered_did_happen(connection):
+    scene = Scene(writes_of_one_key(wait={"replicas": 1, "timeout_ms": 100, "connection": connection}))
     node = scene.cluster.nodes["n2"]
     answer = scene.cluster.answer
     scene.cluster.answer = lambda connection, command: b"" if command[0] == "WAIT" else answer(connection, command)
@@ -279,6 +292,15 @@ def test_a_write_whose_wait_was_not_answered_did_happen():
     assert not events(scene, "info", "fail")
     assert done[0].acked is None
     assert node.data[b"k0"]
+
+
+def test_a_write_that_was_asked_for_on_the_way_of_a_move_says_so_although_its_wait_went_elsewhere():
+    scene = Scene(writes_of_one_key(wait={"replicas": 1, "connection": "other"}))
+    scene.cluster.open_slot(SLOT, "n3")
+    scene.run(20)
+    done = events(scene, "ok")
+    assert len(done) > 3
+    assert all(event.asking and event.hops == ["n2", "n3"] and event.acked == 1 for event in done)
 
 
 def test_reads_by_the_route_replica_go_to_replicas_and_may_be_stale():

@@ -95,6 +95,17 @@ def test_wait_follows_the_write_on_its_own_connection():
         WORKLOADS["register"]({"wait": {"replica": 1}})
 
 
+@pytest.mark.parametrize("name", ["register", "set", "counter", "append"])
+def test_wait_follows_on_another_connection_where_that_is_asked_for(name):
+    wait = {"replicas": 2, "timeout_ms": 50, "connection": "other"}
+    write = next(op for op in many(name, wait=wait) if op.writes)
+    assert write.apart == ("WAIT", 2, 50)
+    assert len(write.commands) == 1
+    assert next(op for op in many(name) if op.writes).apart is None
+    with pytest.raises(ValueError, match="connection is one of own, other"):
+        WORKLOADS[name]({"wait": {"connection": "another"}})
+
+
 def test_an_entry_is_written_for_a_time_between_the_shortest_and_the_longest():
     operations = many("ttl", writes=0.5, shortest_ms=100, longest_ms=103)
     writes = [operation for operation in operations if operation.writes]
