@@ -6,11 +6,12 @@ import random
 
 import networkx as nx
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checkers.history import NEVER
-from checkers.transactions.where import suspected
+from checkers.transactions.where import ROUNDS, suspected
 
 Edges = list[tuple[int, int]]
 
@@ -62,3 +63,45 @@ def test_only_the_neighbourhood_of_a_contradiction_is_suspected() -> None:
     back = nodes(times, [], [*forward, (520, 500)])
     assert back >= set(range(500, 521))
     assert len(back) < 30
+
+
+def between_suspects(times: list[tuple[int, int]], extra: list[int], edges: Edges) -> set[int] | None:
+    """The nodes between the ends of suspect edges, pushed one by one; None if some push each other for ever.
+
+    A moment has room for a thousand nodes.
+    """
+    position = [1000 * start for start, _ in times] + [1000 * times[txn][0] - 1 for txn in extra]
+    latest = [1000 * end + 999 for _, end in times] + [10**9] * len(extra)
+    for _ in range(ROUNDS):
+        before = list(position)
+        for u, v in edges:
+            position[v] = max(position[v], min(position[u] + 1, latest[v]))
+    if position != before:
+        return None
+    suspect = [(position[v], position[u]) for u, v in edges if position[v] <= position[u]]
+    return {node for node, at in enumerate(position) if any(low <= at <= high for low, high in suspect)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_suspected_is_what_lies_between_the_ends_of_edges_that_lead_back(seed: int) -> None:
+    rng, compared = random.Random(seed), 0
+    for _ in range(100):
+        starts = [rng.randrange(3, 12) for _ in range(rng.randint(1, 9))]
+        times = [(start, rng.choice([start, start + 1, start + 3, NEVER])) for start in starts]
+        extra = [rng.randrange(len(times)) for _ in range(rng.randrange(4))]
+        count = len(times) + len(extra)
+        pairs = [(rng.randrange(count), rng.randrange(count)) for _ in range(rng.randrange(1, 12))]
+        edges = [(u, v) for u, v in pairs if u != v]
+        wanted = between_suspects(times, extra, edges)
+        assert wanted is None or nodes(times, extra, edges) == wanted, (times, extra, edges)
+        compared += wanted is not None
+    assert compared > 50
+
+
+def test_a_chain_within_one_moment_is_followed_to_its_end() -> None:
+    chain = [(number, number + 1) for number in range(40)]
+    assert nodes([(0, 0)] * 41, [], chain) == set()
+    assert nodes([(0, 0)] * 41, [], [*chain, (40, 38)]) == {38, 39, 40}
+    long = [(0, 0)] * (ROUNDS + 3)
+    late = nodes(long, [], [(number, number + 1) for number in range(len(long) - 1)])
+    assert late == {ROUNDS, ROUNDS + 1, ROUNDS + 2}
