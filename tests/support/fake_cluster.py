@@ -29,7 +29,7 @@ from nemeses.stream import derive
 LATENCY_NS = 500_000
 REPLICATION_NS = 2_000_000
 OK = b"+OK\r\n"
-WRITES = {"SET", "MSET", "INCRBY", "SADD", "RPUSH", "EVAL"}
+WRITES = {"SET", "DEL", "MSET", "INCRBY", "SADD", "RPUSH", "EVAL"}
 
 
 class Connection:
@@ -274,7 +274,15 @@ class FakeCluster:
             for replica in self.replicas.get(node.name, ()):
                 data = self.nodes[replica].data
                 self.after(REPLICATION_NS, lambda data=data: _run(data, command) and None)
+        if command[0] == "SET" and b"PX" in command[3:]:
+            self.after(int(command[4]) * 1_000_000, lambda: self._expire(node, command[1], command[2]))
         return _run(node.data, command)
+
+    @staticmethod
+    def _expire(node: FakeNode, key: bytes, value: bytes) -> None:
+        """An entry's time is over: if it is still the one that was set."""
+        if node.data.get(key) is value:
+            del node.data[key]
 
     def _slots(self) -> bytes:
         rows = []
@@ -319,7 +327,12 @@ def _run(data: dict[bytes, Any], command: list[Any]) -> bytes:
         return _bulk(data.get(arguments[0]))
     if name == "MGET":
         return _array([data.get(key) for key in arguments])
-    if name in ("SET", "MSET"):
+    if name == "SET":
+        data[arguments[0]] = arguments[1]
+        return OK
+    if name == "DEL":
+        return b":%d\r\n" % (data.pop(arguments[0], None) is not None)
+    if name == "MSET":
         data.update(zip(arguments[::2], arguments[1::2], strict=True))
         return OK
     if name == "INCRBY":
