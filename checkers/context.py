@@ -42,6 +42,7 @@ _PLIGHT = {
     "skew": ("under a wrong clock", "under a wrong clock"),
     "failover": ("failing over", "failed over"),
     "migrate": ("moving slots", "made to move slots"),
+    "migrate-cancel": ("between two ends of open slots", "relieved of open slots"),
     "resize": ("part of a resize", "part of a resize"),
     "migrate-crash": ("dead in the middle of a migration", "killed in the middle of a migration"),
 }

@@ -11,6 +11,7 @@ from nemeses.fault import ExecutedFault, Fault, PlannedFault, Strike
 from nemeses.kill import KillFault, RestartFault, TerminateFault
 from nemeses.kill_at import KillAtFault, KillChildFault
 from nemeses.migrate import MigrateFault
+from nemeses.migration_cancel import MigrationCancelFault
 from nemeses.migration_crash import MigrationCrashFault
 from nemeses.partition import LossFault, PartitionFault
 from nemeses.pause import PauseFault
@@ -36,6 +37,7 @@ _KINDS: tuple[Fault, ...] = (
     FailoverFault(),
     MigrateFault(),
     MigrationCrashFault(),
+    MigrationCancelFault(),
     ResizeFault(),
 )
 FAULTS: dict[str, Fault] = {fault.kind: fault for fault in _KINDS}

@@ -54,7 +54,7 @@ def _attempt(strike: Strike, slot: int) -> tuple[str, str]:
     """Finish the move of one slot; returns the owners before and after. Raises Unreachable and ReplyError."""
     system, open_ = strike.system, strike.state["open"]
     survey = Survey.take(system)
-    owner, heir = survey.owner(slot), _heir(survey, open_[slot])
+    owner, heir = survey.owner(slot), survey.heir(open_[slot])
     if owner is None or heir is None:
         raise Unreachable(f"the owner ({owner}) or the heir ({heir}) of slot {slot} does not answer")
     try:
@@ -67,13 +67,6 @@ def _attempt(strike: Strike, slot: int) -> tuple[str, str]:
         raise ReplyError(str(error)) from error
     _close_elsewhere(system, survey, slot, {owner, heir})
     return owner, heir
-
-
-def _heir(survey: Survey, target: str) -> str | None:
-    """Who has what the target had: itself, or the one that took its place; None if that one does not answer."""
-    row = survey.rows.get(target)
-    heir = target if row is None or row.is_primary else row.primary
-    return heir if heir in survey.rows else None
 
 
 def _tell_owners(system: System, survey: Survey, node: str, slots: set[int]) -> None:

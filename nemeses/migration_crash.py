@@ -14,13 +14,10 @@ from typing import Any
 from nemeses.fault import Check, Strike
 from nemeses.kill import end, killer, revive
 from nemeses.mending import mend, remains
-from nemeses.moving import choose, keys_in, move_keys, opened, ranges, which_slots
+from nemeses.moving import MOST_SLOTS, choose, keys_in, move_keys, opened, ranges, which_slots
 from nemeses.system import InjectionFailed, System
 from nemeses.targets import Survey
 from nemeses.words import one_of
-
-MOST_SLOTS = 20
-"""So many slots with keys are opened unless the scenario says which."""
 
 
 class MigrationCrashFault:

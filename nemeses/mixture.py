@@ -57,6 +57,7 @@ TABLE: dict[str, Mix] = {
     "migrate-crash": Mix(
         ("a primary",), (1_000, 4_000), {"victim": ("source", "target"), "slots": (2, 5), "fix": (True,)}, 5_000
     ),
+    "migrate-cancel": Mix(("a primary",), (500, 2_000), {"after": (0.0, 0.5, 1.0), "slots": (2, 5)}, 5_000),
     "resize": Mix(("all",), (1_000, 4_000), {"remove": (1,)}),
 }
 """By kind. A mixture mends the migrations that it crashed: what is left open would spoil every fault after it. It

@@ -22,6 +22,8 @@ COMMAND_MS = 5_000
 """SETSLOT waits for replicas and MIGRATE for the target, so they get more time than other commands."""
 MIGRATE_MS = 1_000
 """How long the source waits for the target, per batch."""
+MOST_SLOTS = 20
+"""So many slots with keys are opened, unless the scenario says which, by faults that leave them open."""
 SCANNED = 2_000
 """As many keys are looked at to find slots that are not empty."""
 

@@ -113,6 +113,12 @@ class Survey:
         """The reachable replicas of a node, by name."""
         return sorted(name for name, row in self.rows.items() if row.primary == primary)
 
+    def heir(self, name: str) -> str | None:
+        """Who has what a primary had: itself, or the one that took its place; None if that one does not answer."""
+        row = self.rows.get(name)
+        heir = name if row is None or row.is_primary else row.primary
+        return heir if heir in self.rows else None
+
     def slots(self, name: str) -> list[int]:
         """The slots that a node owns, ascending."""
         return [slot for slot, owner in enumerate(self._owners) if owner == name]

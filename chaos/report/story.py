@@ -36,6 +36,7 @@ _INJECTED = {
     "failover": "a failover was asked for at {nodes}",
     "migrate": "slots of {nodes} began to move",
     "migrate-crash": "slots of {nodes} began to move, to be interrupted by a crash",
+    "migrate-cancel": "slots of {nodes} were opened for a move",
     "resize": "{nodes} joined or left those among which the keys are shared",
     "loss": "{nodes} began to lose packets",
     "isolate": "{nodes} was cut off",
@@ -52,6 +53,7 @@ _HEALED = {
     "failover": "the failover was over",
     "migrate": "the slots had moved",
     "migrate-crash": "{nodes} was started again",
+    "migrate-cancel": "the move was called off, and the slots were closed",
     "resize": "the resize was over",
     "partition": "the links of {nodes} were healed",
 }

@@ -57,6 +57,7 @@ CRASHES: list[Spec] = [
     ("migrate-crash", "a primary", LONG_MS, {"victim": victim, "slots": 4, "fix": True})
     for victim in ("source", "target")
 ]
+CANCELLED: list[Spec] = [("migrate-cancel", "a primary", SHORT_MS, {"slots": 4})]
 SLOW: list[Spec] = [
     ("delay", "a primary", SHORT_MS, {"delay_ms": 20}),
     ("delay", "a replica", SHORT_MS, {"delay_ms": 30, "jitter_ms": 10, "between": "clients"}),
@@ -179,6 +180,13 @@ def test_a_crash_in_a_migration_leaves_it_half_done_and_it_can_be_mended(server:
         assert len(mended["keys"]) == 1
 
 
+def test_a_migration_that_is_called_off_leaves_nothing_open(server: str) -> None:
+    ((fault, _),) = carried_out(server, CANCELLED)
+    assert 0 < fault.evidence["inject"]["moved"] < fault.evidence["inject"]["of"]
+    assert fault.evidence["heal"]["open"] == {}
+    assert list(fault.evidence["heal"]["keys"]) == fault.nodes
+
+
 def test_links_become_slow_and_clocks_wrong(server: str) -> None:
     delay, jitter, narrow, ahead, behind = (fault.evidence for fault, _ in carried_out(server, SLOW))
     assert min(delay["inject"]["round_trip_ms"].values()) >= 40
@@ -195,7 +203,7 @@ def test_links_become_slow_and_clocks_wrong(server: str) -> None:
 
 
 def test_every_kind_that_this_deployment_can_do_was_tried() -> None:
-    tried = {kind for kind, *_ in (*PROCESSES, *CUTS, *FAILOVERS, *MIGRATIONS, *CRASHES, *SLOW)}
+    tried = {kind for kind, *_ in (*PROCESSES, *CUTS, *FAILOVERS, *MIGRATIONS, *CRASHES, *CANCELLED, *SLOW)}
     simulated = {"power-loss", "kill-at", "kill-child", "disk"}
     elsewhere = {"loss", "resize"}  # resize is tested with what it resizes
     assert tried == FAULTS.keys() - simulated - elsewhere

@@ -76,6 +76,7 @@ EVERY = [
     Case("migrate", options={"method": "classic", "slots": 3}),
     Case("migrate-crash"),
     Case("migrate-crash", options={"victim": "target", "fix": True}),
+    *(Case("migrate-cancel", options={"told": told}) for told in ("nobody", "source")),
 ]
 
 

@@ -406,13 +406,13 @@ class FakeSystem(VirtualClock):
             lost = self._lost(me.name, other.name)
             flags += ["myself"] * (me is other) + ["fail?"] * lost
             link = "disconnected" if lost else "connected"
-            runs = " ".join(f"{first}-{last}" for first, last in _runs(frozenset(other.slots)))
+            runs = [f"{first}-{last}" for first, last in _runs(frozenset(other.slots))]
             if me is other:
-                runs += "".join(f" [{slot}-<-id-{name}]" for slot, name in me.importing.items())
-                runs += "".join(f" [{slot}->-id-{name}]" for slot, name in me.migrating.items())
+                runs += [f"[{slot}-<-id-{name}]" for slot, name in me.importing.items()]
+                runs += [f"[{slot}->-id-{name}]" for slot, name in me.migrating.items()]
             primary = f"id-{other.primary}" if other.primary else "-"
             address = f"{node.host}:{node.port}@{node.bus_port}"
-            yield f"id-{other.name} {address} {','.join(flags)} {primary} 0 0 {other.epoch} {link} {runs}".rstrip()
+            yield f"id-{other.name} {address} {','.join(flags)} {primary} 0 0 {other.epoch} {link} {' '.join(runs)}".rstrip()
 
     def _lost(self, witness: str, of: str) -> bool:
         """Whether a node has missed the other one for half a node timeout."""
