@@ -117,20 +117,18 @@ def _storms(found: Fillings, hit: Mask, timeline: Timeline) -> list[dict[str, An
 
 
 def _storm(found: Fillings, hit: Mask, at: int, since: int, until: int) -> dict[str, Any]:
-    steps = int((until - at) // STEP_NS)
+    """From `since` to `at` it was before, and from there to `until` in steps of which only whole ones count."""
     loads, start = found.loads.begin, found.reads.start
-    before = int(((loads >= since) & (loads < at)).sum()) * 1e9 / (at - since) if at > since else None
-    if not steps:
-        return {"before_per_s": before, "peak_per_s": None}
-    edges = at + STEP_NS * np.arange(steps + 1)
-    counts = np.histogram(loads, edges)[0]
-    reads, hits = np.histogram(start, edges)[0], np.histogram(start[hit], edges)[0]
-    rates = hits[reads > 0] / reads[reads > 0]
     earlier = (start >= since) & (start < at)
+    before = int(((loads >= since) & (loads < at)).sum()) * 1e9 / (at - since) if at > since else None
+    edges = at + STEP_NS * np.arange((until - at) // STEP_NS + 1)
+    counts = np.histogram(loads, edges)[0] if len(edges) > 1 else np.zeros(0)
+    reads, hits = (np.histogram(times, edges)[0] if len(edges) > 1 else counts for times in (start, start[hit]))
+    rates = hits[reads > 0] / reads[reads > 0]
     return {
         "before_per_s": before,
-        "peak_per_s": float(counts.max() * 1e9 / STEP_NS),
-        "peak_at_ms": float(edges[counts.argmax()] / 1e6),
+        "peak_per_s": float(counts.max() * 1e9 / STEP_NS) if len(counts) else None,
+        "peak_at_ms": float(edges[counts.argmax()] / 1e6) if len(counts) else None,
         "hit_rate_before": float(hit[earlier].mean()) if earlier.any() else None,
         "hit_rate_lowest": float(rates.min()) if len(rates) else None,
     }

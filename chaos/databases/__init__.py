@@ -63,6 +63,16 @@ class DatabaseSpec(msgspec.Struct, frozen=True):
     """`sqlite:PATH`, or `postgresql://HOST/NAME` without user and password."""
     table: str
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether it is a file, and no server has to be asked."""
+        return self.url.startswith(f"{SQLITE}:")
+
+    @property
+    def host(self) -> str | None:
+        """The host of a server that is asked over a network; None for a file, or a socket on this machine."""
+        return None if self.on_disk else urlsplit(self.url).hostname
+
 
 def spec_of(url: str, run_dir: Path) -> DatabaseSpec:
     """Where a run has its table, if its scenario names the database by this URL."""
@@ -84,11 +94,10 @@ def wrong(url: str) -> str | None:
 
 def connect(spec: DatabaseSpec) -> Database:
     """A connection to the database of a run. Raises BadInput when its driver is not installed."""
-    scheme, _, rest = spec.url.partition(":")
-    if scheme == SQLITE:
+    if spec.on_disk:
         from chaos.databases.sqlite import Sqlite
 
-        return Sqlite(Path(rest), spec.table)
+        return Sqlite(Path(spec.url.removeprefix(f"{SQLITE}:")), spec.table)
     from chaos.databases.postgres import Postgres
 
     return Postgres(spec.url, spec.table)

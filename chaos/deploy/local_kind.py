@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.backing import backed_by
 from chaos.deploy import namespace, probe, servers, skew
 from chaos.deploy.base import Deployment
 from chaos.deploy.local import CAPABILITIES, LocalDeployment
@@ -77,6 +78,12 @@ class LocalKind:
         except ServerError as error:
             raise BadInput(str(error)) from error
         _refuse_missing(plan)
+        database = backed_by(plan.scenario.workload, Path())
+        if database is not None and database.host is not None and namespace.available() is None:
+            raise BadInput(
+                f"database: {database.url}: local runs in a network of its own, which does not reach it: write "
+                f"postgresql:///NAME?host=/DIRECTORY for the server's socket, or set {namespace.CHOICE}=proxy"
+            )
         for fault in plan.faults:
             for capability in sorted(FAULTS[fault.kind].requires - FORMED - CAPABILITIES):
                 if (reason := reason_against(capability)) is not None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.backing import backed_by
 from chaos.deploy import servers
 from chaos.deploy.base import Deployment
 from chaos.deploy.processes import remove_left
@@ -48,6 +49,9 @@ class VirtualKind:
                 f"route {scenario.clients.route} runs in real time: with virtual use one of {', '.join(PLACEMENTS)}"
             )
         _refuse_directives(scenario.cluster.config)
+        database = backed_by(scenario.workload, Path())
+        if database is not None and not database.on_disk:
+            raise BadInput(f"database: {database.url} answers in real time: with virtual use sqlite")
         for fault in plan.faults:
             if missing := sorted(FAULTS[fault.kind].requires - FORMED - CAPABILITIES):
                 raise BadInput(f"fault {fault.kind} needs {', '.join(missing)}, which virtual cannot do")
