@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from checkers.history import Event, from_events
-from checkers.visibility import BOUNDS_MS, check_visibility
+from checkers.visibility import check_visibility
+
+BOUNDS_MS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_000)
 
 
 class Op(NamedTuple):
@@ -107,6 +109,16 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [rounded(item) for item in value]
     return round(value, 9) if isinstance(value, float) else value
+
+
+def test_ages_are_counted_up_to_each_bound_and_beyond_the_last() -> None:
+    steps = [1, 2, 3, 4, 10, 11, 30, 99, 100, 101, 300, 301, 1000, 1001, 3000, 3001, 10_000, 10_001, 30_000, 30_001]
+    write = Op("a", 1, 0, 5)
+    reads = [Op("a", 1, write.end + step, write.end + step + 1, via="replica") for step in steps]
+    by_age = check_visibility(from_events(recorded([write], reads))).metrics["by_age"]
+    assert [(part["up_to_ms"], part["reads"]) for part in by_age] == [
+        *((0.1, 1), (0.3, 2), (1, 2), (3, 2), (10, 2), (30, 2), (100, 2), (300, 2), (1_000, 2), (3_000, 2), (None, 1))
+    ]
 
 
 @pytest.mark.parametrize("seed", range(8))
