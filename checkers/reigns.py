@@ -24,7 +24,7 @@ from checkers.context import OBSERVER_LAG_NS, Timeline
 from checkers.history import NEVER, Operations
 from checkers.zones import Ints, packed
 
-ENDING = frozenset({"kill", "terminate", "restart", "migrate-crash", "power-loss", "kill-at"})
+ENDING = frozenset({"kill", "terminate", "restart", "migrate-crash", "power-loss", "crash", "kill-at"})
 """Kinds of faults that end a server process, and with it what it had only in memory."""
 PERHAPS_ENDING = frozenset({"disk"})
 """Kinds in which a process may end itself; it is started again when they heal, no sooner."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nemeses.bandwidth import BandwidthFault
+from nemeses.crash import CrashFault
 from nemeses.delay import DelayFault
 from nemeses.disk import DiskFault
 from nemeses.failover import FailoverFault
@@ -16,6 +17,7 @@ from nemeses.migration_crash import MigrationCrashFault
 from nemeses.partition import LossFault, PartitionFault
 from nemeses.pause import PauseFault
 from nemeses.power_loss import PowerLossFault
+from nemeses.reorder import ReorderFault
 from nemeses.resize import ResizeFault
 from nemeses.skew import SkewFault
 from nemeses.words import checked, nearest
@@ -25,6 +27,7 @@ _KINDS: tuple[Fault, ...] = (
     TerminateFault(),
     RestartFault(),
     PowerLossFault(),
+    CrashFault(),
     KillAtFault(),
     KillChildFault(),
     DiskFault(),
@@ -33,6 +36,7 @@ _KINDS: tuple[Fault, ...] = (
     LossFault(),
     DelayFault(),
     BandwidthFault(),
+    ReorderFault(),
     SkewFault(),
     FailoverFault(),
     MigrateFault(),

@@ -69,7 +69,7 @@ class System(Protocol):
         """Names of the capabilities that this deployment has.
 
         They are `kill`, `pause`, `links`, `loss`, `loseable`, `delay`, `bandwidth` and `skew`; and, where the
-        machines are simulated, `power` and `calls`.
+        machines are simulated, `power`, `calls`, `crash` and `reorder`.
         """
 
     def now_ns(self) -> int:
@@ -201,6 +201,61 @@ class Calls(Protocol):
 
     def calls_seen(self, node: str) -> CallsSeen:
         """What has become of the node's last rule."""
+
+
+@dataclass(frozen=True)
+class CrashPlan:
+    """When a machine crashes, and what of its last bytes arrives."""
+
+    moment: Literal["any", "reply", "replication"]
+    """At once, or as soon as bytes for a client are under way, or bytes for another node's data port."""
+    to_nodes: int | None
+    """So many bytes of what is under way to other nodes still arrive, of each connection; None: all."""
+    to_clients: int | None
+    """The same of what is under way to clients."""
+
+
+@dataclass(frozen=True)
+class CrashSeen:
+    """What became of a crash."""
+
+    time_ns: int
+    """When the machine crashed, in nanoseconds since the run began."""
+    under_way: Mapping[str, int]
+    """Bytes that it had sent and that had not arrived then, by who was to get them."""
+    arrived: int
+    """How many bytes have arrived since."""
+
+
+@runtime_checkable
+class Machines(Protocol):
+    """Can crash whole machines: their peers hear nothing, not even that a connection ends (capability `crash`).
+
+    `Kill.start` turns such a machine on again.
+    """
+
+    def crash(self, node: str, plan: CrashPlan) -> None:
+        """Crash at the moment that `plan` names; returns at once."""
+
+    def spare(self, node: str) -> None:
+        """Crash no more, if the moment has not come yet."""
+
+    def crash_seen(self, node: str) -> CrashSeen | None:
+        """What became of the node's last crash; None while its moment has not come."""
+
+
+@runtime_checkable
+class Reorder(Protocol):
+    """Can change the order in which messages of different connections arrive (capability `reorder`)."""
+
+    def reorder(self, sources: Collection[str], destinations: Collection[str], *, window_ms: float) -> str:
+        """Hold back each message from `sources` to `destinations` by up to `window_ms`, drawn for each by itself.
+
+        Each connection keeps its own order. Returns a handle for `Links.heal`.
+        """
+
+    def reordered(self, handle: str) -> tuple[int, int]:
+        """Messages since then, and how many arrived before one that would have been there first."""
 
 
 @runtime_checkable

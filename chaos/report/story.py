@@ -26,6 +26,7 @@ Moment = tuple[int, str]
 
 _INJECTED = {
     "kill": "{nodes} was killed",
+    "crash": "the machine of {nodes} crashed",
     "kill-at": "{nodes} was killed",
     "terminate": "{nodes} was told to end (SIGTERM)",
     "power-loss": "{nodes} lost its power, and what was not synced",
@@ -39,12 +40,15 @@ _INJECTED = {
     "migrate-cancel": "slots of {nodes} were opened for a move",
     "resize": "{nodes} joined or left those among which the keys are shared",
     "loss": "{nodes} began to lose packets",
+    "reorder": "connections to and from {nodes} began to overtake each other",
     "isolate": "{nodes} was cut off",
 }
 _HEALED = {
     "kill": "{nodes} was started again",
     "terminate": "{nodes} was started again",
     "power-loss": "{nodes} was started again",
+    "crash": "the machine of {nodes} is on again",
+    "reorder": "connections to {nodes} are in order again",
     "kill-at": "{nodes} was started again",
     "kill-child": "{nodes} may save its data again",
     "disk": "the disk of {nodes} works again",
@@ -73,7 +77,7 @@ _AT_REST = "the servers had come to rest and every replica had caught up"
 _LETTERS = 240
 """Of an anomaly's explanation: the story points to it, report and summary tell it whole."""
 
-_STOPPING = frozenset({"kill", "terminate", "pause", "restart", "migrate-crash", "power-loss", "kill-at"})
+_STOPPING = frozenset({"kill", "terminate", "pause", "restart", "migrate-crash", "power-loss", "crash", "kill-at"})
 """Faults during which a node that does not answer needs no sentence of its own."""
 
 _STEPS = {
@@ -161,7 +165,7 @@ def _faults(history: History, executed: Sequence[ExecutedFault]) -> Iterator[Mom
 def _injected(name: str, told: dict[str, Any]) -> str:
     shape = told.get("shape")
     plain = f"{name} ({shape}) took hold on {{nodes}}" if shape else f"{name} took hold on {{nodes}}"
-    sentence = _INJECTED.get(str(shape or name), plain).format(nodes=_who(told, roles=True)) + _calls(told)
+    sentence = _INJECTED.get(str(shape or name), plain).format(nodes=_who(told, roles=True)) + _exactly(told)
     clients = told.get("clients") or []
     if isinstance(clients, list) and clients:
         noun = "client" if len(clients) == 1 else "clients"
@@ -169,14 +173,17 @@ def _injected(name: str, told: dict[str, Any]) -> str:
     return sentence
 
 
-def _calls(told: dict[str, Any]) -> str:
-    """Which call went wrong, where a fault lets calls go wrong: `before its 3rd fsync, of appendonly.aof`."""
+def _exactly(told: dict[str, Any]) -> str:
+    """Where a fault knows more of its moment: `before its 3rd fsync, of appendonly.aof`, or the bytes under way."""
     evidence = told.get("evidence")
     if not isinstance(evidence, dict):
         return ""
     if isinstance(died := evidence.get("died"), dict):
         to = "to" if died.get("call") == "send" else "of"
         return f" {died.get('moment')} its {ordinal(died['number'])} {died['call']}, {to} {died['of']}"
+    if isinstance(under_way := evidence.get("under_way_bytes"), dict):
+        total = sum(under_way.values())
+        return f", with {total:,} bytes under way to {enumeration(sorted(under_way))}" if total else ""
     if isinstance(refused := evidence.get("refused"), dict) and refused:
         some = next(iter(refused.values()))
         share = f"{told['calls']} times" if told.get("calls") else "every time"

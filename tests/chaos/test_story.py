@@ -94,13 +94,18 @@ def test_a_node_that_was_killed_needs_no_second_sentence_for_its_silence() -> No
             "(primary of slots 0-5460) was killed after its 1st send, to 10.0.0.2:6379",
         ),
         (
+            "crash",
+            {"evidence": {"under_way_bytes": {"n4": 1_200, "c2": 4}}},
+            "the machine of n1 (primary of slots 0-5460) crashed, with 1,204 bytes under way to c2 and n4",
+        ),
+        (
             "disk",
             {"error": "EIO", "calls": 0, "evidence": {"refused": {"n1": {"call": "write", "of": "dump.rdb"}}}},
             "the disk of n1 (primary of slots 0-5460) began to refuse: EIO for write, every time, as of dump.rdb",
         ),
     ],
 )
-def test_which_call_went_wrong_is_told(kind: str, more: dict[str, Any], sentence: str) -> None:
+def test_the_exact_moment_is_told(kind: str, more: dict[str, Any], sentence: str) -> None:
     assert sentence in told(from_events([nemesis(1_000, kind, "inject", **more)]))
 
 

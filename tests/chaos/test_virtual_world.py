@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chaos.deploy.virtual.crash import Crash
 from chaos.deploy.virtual.links import RETRY_NS, Disturbance, Links
 from chaos.deploy.virtual.network import DIAL_NS, Network
 from chaos.deploy.virtual.world import TICK_NS, World
 from chaos.errors import RunFailed
-from nemeses.system import Interrupted
+from nemeses.system import CrashPlan, Interrupted
 
 MS = 1_000_000
 
@@ -300,3 +301,83 @@ def test_a_sender_far_ahead_of_its_receiver_waits_until_there_is_room():
     assert not flow.full
     assert told
     assert len(other.heard) == 1
+
+
+def test_messages_of_several_connections_overtake_each_other_and_within_one_none_does():
+    world, net = network(3)
+    door = Door(world)
+    net.listen(door)
+    ears = [dial(world, net) for _ in range(4)]
+    world.sleep_until(10 * MS)
+    handle = net.links.disturb(["n1"], ["n2"], Disturbance(shuffle_ns=50 * MS))
+    sent = [(number, ear) for number in range(20) for ear in range(4)]
+    for number, ear in sent:
+        ears[ear].connection.flows[0].send(b"%d" % number, world.now)
+        world.sleep_until(world.now + MS)
+    world.sleep_until(world.now + 1_000 * MS)
+    others = [next(other for other in door.ears if other.connection is ear.connection) for ear in ears]
+    for other in others:
+        assert other.words == [b"%d" % number for number in range(20)]
+    arrived = sorted((time, word) for other in others for time, word in other.heard)
+    assert [word for _, word in arrived] != [b"%d" % number for number, _ in sent]
+    shuffled = net.links.shuffled(handle)
+    assert shuffled.messages == len(sent)
+    times = [others[ear].heard[number][0] for number, ear in sent]
+    assert 0 < shuffled.overtaking <= sum(time < max(times[:place], default=0) for place, time in enumerate(times))
+
+
+def test_nothing_reaches_a_machine_that_is_off_and_nothing_comes_from_it():
+    world, net, ear, other = connected()
+    net.links.turn_off("n2")
+    ear.connection.flows[0].send(b"there", world.now)
+    other.connection.flows[1].send(b"back", world.now)
+    late = dial(world, net, world.now)
+    world.sleep_until(world.now + 900 * MS)
+    assert (ear.words, other.words, late.words) == (["connected"], [], [])
+    net.links.turn_on("n2")
+    world.sleep_until(world.now + 2_000 * MS)
+    assert (ear.words, other.words, late.words) == (["connected", b"back"], [b"there"], ["connected"])
+
+
+class Machine:
+    """What `Crash` needs of a process: the streams that it sends."""
+
+    name = "n2"
+    after_turn = None
+
+    def __init__(self, *flows):
+        self.sends = list(flows)
+        self.killed = False
+
+    def flows(self):
+        return self.sends
+
+    def kill(self):
+        self.killed = True
+
+
+@pytest.mark.parametrize(
+    ("keep", "arrives"), [(0, []), (3, [b"abc"]), (7, [b"abcd", b"efg"]), (None, [b"abcd", b"efgh"])]
+)
+def test_of_the_bytes_under_way_so_many_arrive_when_a_machine_crashes_and_no_end(keep, arrives):
+    world, net, ear, other = connected()
+    flow = other.connection.flows[1]
+    machine = Machine(flow)
+    crash = Crash(machine, net.links, CrashPlan("replication", keep, 0), world.now)
+    machine.after_turn(world.now)
+    assert crash.seen() is None, "nothing is under way"
+    flow.send(b"abcd", world.now)
+    flow.send(b"efgh", world.now)
+    machine.after_turn(world.now)
+    other.connection.close(1, world.now)
+    seen = crash.seen()
+    assert machine.killed
+    assert (seen.time_ns, seen.under_way, seen.arrived) == (world.now, {"n1": 8}, 0)
+    world.sleep_until(world.now + 300 * MS)
+    crash.end()
+    world.sleep_until(world.now + 2_000 * MS)
+    assert ear.words == ["connected", *arrives]
+    assert crash.seen().arrived == sum(map(len, arrives))
+    ear.connection.flows[0].send(b"is anybody there?", world.now)
+    world.sleep_until(world.now + 100 * MS)
+    assert ear.words[-1] == "broken", "the machine is on again, and knows nothing of the connection"

@@ -38,6 +38,7 @@ def numbers(*context: Event, times: tuple[int, ...]) -> list[int]:
         ((view(0, 1), fault(5, "kill")), False),
         ((view(0, 1), fault(5, "power-loss")), False),
         ((view(0, 1), fault(5, "kill-at")), False),
+        ((view(0, 1), fault(5, "crash")), False),
         ((view(0, 1), fault(5, "kill-child")), True),
         ((view(0, 1), fault(1, "disk"), fault(5, "disk", phase="heal")), False),
         ((view(0, 1), fault(1, "disk"), fault(9, "disk", phase="heal")), True),

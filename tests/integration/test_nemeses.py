@@ -204,6 +204,6 @@ def test_links_become_slow_and_clocks_wrong(server: str) -> None:
 
 def test_every_kind_that_this_deployment_can_do_was_tried() -> None:
     tried = {kind for kind, *_ in (*PROCESSES, *CUTS, *FAILOVERS, *MIGRATIONS, *CRASHES, *CANCELLED, *SLOW)}
-    simulated = {"power-loss", "kill-at", "kill-child", "disk"}
+    simulated = {"power-loss", "crash", "kill-at", "kill-child", "disk", "reorder"}
     elsewhere = {"loss", "resize"}  # resize is tested with what it resizes
     assert tried == FAULTS.keys() - simulated - elsewhere

@@ -9,6 +9,7 @@ import pytest
 from fake_system import MS, FakeSystem
 
 from nemeses import FAULTS, validate_options
+from nemeses.crash import MOMENTS as CRASH_MOMENTS
 from nemeses.disk import ERRORS
 from nemeses.fault import PlannedFault, Strike
 from nemeses.kill_at import MOMENTS, SAVES
@@ -58,6 +59,7 @@ EVERY = [
     Case("terminate", ["n4"]),
     Case("restart"),
     Case("power-loss"),
+    *(Case("crash", options={"moment": moment, "to_clients": "all"}) for moment in CRASH_MOMENTS),
     *(Case("kill-at", options={"number": 3, "moment": moment}) for moment in MOMENTS),
     Case("kill-at", options={"call": "rename", "power": True}),
     *(Case("kill-child", options={"during": during}) for during in SAVES),
@@ -70,6 +72,7 @@ EVERY = [
     Case("loss"),
     *(Case("delay", ["n1", "n2"], {"jitter_ms": 10, "between": between}) for between in BETWEEN),
     Case("bandwidth", options={"kbit": 64}),
+    Case("reorder", options={"between": "nodes"}),
     *(Case("skew", ["n1", "n4"], {"direction": direction}) for direction in SIGN),
     *(Case("failover", options={"mode": mode}) for mode in ("graceful", "force", "takeover")),
     Case("migrate"),
@@ -100,6 +103,7 @@ def test_it_takes_hold_and_heals_and_heals_again(case: Case) -> None:
     assert not system.limits
     assert not any(system.offsets.values())
     assert not system.rules
+    assert not system.shuffles
 
 
 @pytest.mark.parametrize(
@@ -119,6 +123,8 @@ def test_it_takes_hold_and_heals_and_heals_again(case: Case) -> None:
         (Case("loss"), "lose"),
         (Case("delay"), "delay"),
         (Case("bandwidth"), "limit"),
+        (Case("reorder"), "reorder"),
+        (Case("crash"), "crash"),
         (Case("skew"), "skew"),
         *((Case("failover", options={"mode": mode}), "failover") for mode in ("graceful", "force", "takeover")),
         (Case("migrate"), "migrate"),
@@ -146,6 +152,7 @@ def test_what_is_accepted_and_not_done_is_not_believed_and_can_be_healed(case: C
     assert not system.limits
     assert not any(system.offsets.values())
     assert not system.rules
+    assert not system.shuffles
     assert not any(server.importing or server.migrating for server in system.servers.values())
 
 
@@ -206,8 +213,17 @@ def test_a_call_that_never_comes_is_an_error_that_says_how_many_came() -> None:
         Case("kill-child", options={"number": 9}, for_ms=250).inject()
 
 
-@pytest.mark.parametrize("kind", ["kill-at", "kill-child"])
-def test_only_one_node_can_die_at_a_call(kind: str) -> None:
+def test_a_crash_waits_for_its_moment_and_tells_what_was_under_way() -> None:
+    case = Case("crash", options={"to_nodes": 10})
+    evidence = case.inject()
+    assert evidence["since_ns"] == 100 * MS
+    assert evidence["under_way_bytes"] == {"n4": 36}
+    assert evidence["dropped_bytes"] == {"n1": {"appendonly.aof": 36}}
+    assert case.heal()["arrived_bytes"] == {"n1": 4}
+
+
+@pytest.mark.parametrize("kind", ["kill-at", "kill-child", "crash"])
+def test_only_one_node_can_die_at_a_moment(kind: str) -> None:
     with pytest.raises(InjectionFailed, match=f"{kind} takes one node, not n1, n2"):
         Case(kind, ["n1", "n2"]).inject()
 

@@ -2,8 +2,8 @@
 
 Time passes only when all threads that take part sleep, and then jumps to the first of them that wakes. `refuse`
 names what is accepted and not done (`kill`, `pause`, `cut`, `lose`, `failover`, `setslot`, `migrate`, `start`,
-`delay`, `limit`, `skew`, `calls`): an injection that believes what it was told, instead of what it sees, is caught by
-that.
+`delay`, `limit`, `skew`, `calls`, `crash`, `reorder`): an injection that believes what it was told, instead of what it
+sees, is caught by that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from nemeses.system import CallRule, CallsSeen, Interrupted, Node, ReplyError, Unreachable, WaitTimeout
+from nemeses.system import (
+    CallRule,
+    CallsSeen,
+    CrashPlan,
+    CrashSeen,
+    Interrupted,
+    Node,
+    ReplyError,
+    Unreachable,
+    WaitTimeout,
+)
 
 MS = 1_000_000
 NODE_TIMEOUT_MS = 1_000
@@ -108,7 +118,8 @@ class FakeSystem(VirtualClock):
         self.refuse: set[str] = set()
         self.atomic = atomic
         self.capabilities = frozenset(
-            {"kill", "pause", "links", "loss", "loseable", "delay", "bandwidth", "skew", "power", "calls"}
+            {"kill", "pause", "links", "loss", "loseable", "delay", "bandwidth", "skew"}
+            | {"power", "calls", "crash", "reorder"}
         )
         count = primaries * (1 + replicas)
         names = [f"n{number}" for number in range(1, count + 1)]
@@ -131,6 +142,10 @@ class FakeSystem(VirtualClock):
         self.rules: dict[str, tuple[CallRule, int]] = {}
         """By node, with when it was given."""
         self.struck: dict[str, CallsSeen] = {}
+        self.crashes: dict[str, int] = {}
+        """By node, when its machine crashes."""
+        self.shuffles: dict[str, int] = {}
+        """By handle, since when messages overtake each other."""
         self.calls: list[tuple[str, ...]] = []
         self._made = 0
 
@@ -183,12 +198,14 @@ class FakeSystem(VirtualClock):
         self.losses.pop(handle, None)
         self.delays.pop(handle, None)
         self.limits.pop(handle, None)
+        self.shuffles.pop(handle, None)
 
     def heal_all(self) -> None:
         self.links.clear()
         self.losses.clear()
         self.delays.clear()
         self.limits.clear()
+        self.shuffles.clear()
 
     # Delay, Bandwidth and Skew
 
@@ -247,6 +264,30 @@ class FakeSystem(VirtualClock):
             if struck and not rule.error and rule.process == "server":
                 self.servers[node].alive = False
         return self.struck.get(node, CallsSeen(0, 0, 0, ""))
+
+    # Machines and Reorder
+
+    def crash(self, node: str, plan: CrashPlan) -> None:
+        self.crashes[node] = self.now + (0 if plan.moment == "any" else CALL_MS * MS)
+
+    def spare(self, node: str) -> None:
+        if self.crashes.get(node, 0) > self.now:
+            del self.crashes[node]
+
+    def crash_seen(self, node: str) -> CrashSeen | None:
+        if "crash" in self.refuse or self.crashes.get(node, self.now + 1) > self.now:
+            return None
+        self.servers[node].alive = False
+        return CrashSeen(self.crashes[node], {"n4": 36}, 4)
+
+    def reorder(self, sources: Collection[str], destinations: Collection[str], *, window_ms: float) -> str:
+        self._made += 1
+        self.shuffles[f"shuffle-{self._made}"] = self.now
+        return f"shuffle-{self._made}"
+
+    def reordered(self, handle: str) -> tuple[int, int]:
+        messages = (self.now - self.shuffles.get(handle, self.now)) // (CALL_MS * MS)
+        return messages, 0 if "reorder" in self.refuse else messages // 2
 
     def cut_since(self, source: str, destination: str, port: str) -> int | None:
         """When the direction was cut, or None while it is open."""
@@ -412,7 +453,8 @@ class FakeSystem(VirtualClock):
                 runs += [f"[{slot}->-id-{name}]" for slot, name in me.migrating.items()]
             primary = f"id-{other.primary}" if other.primary else "-"
             address = f"{node.host}:{node.port}@{node.bus_port}"
-            yield f"id-{other.name} {address} {','.join(flags)} {primary} 0 0 {other.epoch} {link} {' '.join(runs)}".rstrip()
+            known = f"id-{other.name} {address} {','.join(flags)} {primary} 0 0 {other.epoch} {link}"
+            yield " ".join([known, *runs])
 
     def _lost(self, witness: str, of: str) -> bool:
         """Whether a node has missed the other one for half a node timeout."""

@@ -7,7 +7,6 @@ takes at once is the kernel's affair).
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import platform
 import signal
@@ -24,21 +23,21 @@ from chaos.deploy.virtual.control import Control
 from chaos.deploy.virtual.links import Disturbance, Links
 from chaos.deploy.virtual.load import VirtualLoad
 from chaos.deploy.virtual.network import Network
-from chaos.deploy.virtual.power import drop_unsynced
 from chaos.deploy.virtual.process import Process
+from chaos.deploy.virtual.simulated_faults import SIMULATED, SimulatedFaults
 from chaos.deploy.virtual.trace import Trace
 from chaos.deploy.virtual.world import Event, Fibre, World
 from chaos.errors import RunFailed, ServerError
 from chaos.member import Member
 from nemeses.stream import derive
-from nemeses.system import CallRule, CallsSeen, Node, Port, ReplyError, SystemFault, Unreachable, WaitTimeout
+from nemeses.system import Node, Port, ReplyError, SystemFault, Unreachable, WaitTimeout
 
 if TYPE_CHECKING:
     from chaos.plan import Plan
     from chaos.topologies.base import Topology
 
 T = TypeVar("T")
-CAPABILITIES = frozenset({"kill", "pause", "links", "loseable", "loss", "delay", "bandwidth", "skew", "power", "calls"})
+CAPABILITIES = SIMULATED | {"kill", "pause", "links", "loseable", "loss", "delay", "bandwidth", "skew"}
 """What this deployment can do; `loseable`: a node can be restarted without its data."""
 POLL_NS = 20_000_000
 """Between two looks at a condition that is awaited."""
@@ -53,7 +52,7 @@ NUMBERS = 1_000
 """Process numbers that a node has for its process and what that starts, before the next start's."""
 
 
-class VirtualDeployment:
+class VirtualDeployment(SimulatedFaults):
     """Implements `System` and `Threads` of `nemeses.system`, and what `CAPABILITIES` names."""
 
     isolation = "simulated network"
@@ -81,7 +80,8 @@ class VirtualDeployment:
         hosts = {name: self.addresses.node(number) for name, number in self._numbers.items()}
         self.nodes: Mapping[str, Node] = {name: Node(name, host, DATA_PORT, BUS_PORT) for name, host in hosts.items()}
         self._names = {host: name for name, host in hosts.items()}
-        self._calls: dict[str, Calls] = {}
+        self._calls = {}
+        self._crashes = {}
         self.links = Links(seed)
         self.network = Network(self.world, self.links, self._names)
         self.trace = Trace(self.directory.parent)
@@ -194,6 +194,7 @@ class VirtualDeployment:
         """See `Kill.start`. Raises ServerError when it ends again at once."""
         if self._processes[node].running:
             return
+        self._turn_on(node)
         if not keep_data:
             remove_data(self.directory / node)
         self._spawn(node)
@@ -204,27 +205,6 @@ class VirtualDeployment:
     def running(self, node: str) -> bool:
         """See `Kill.running`."""
         return self._processes[node].running
-
-    # Power
-
-    def drop_unsynced(self, node: str) -> Mapping[str, int]:
-        """See `Power.drop_unsynced`."""
-        return drop_unsynced(self.directory / node)
-
-    # Calls
-
-    def rule_calls(self, node: str, rule: CallRule) -> None:
-        """See `Calls.rule_calls`."""
-        self._calls[node].rule(rule)
-
-    def pass_calls(self, node: str) -> None:
-        """See `Calls.pass_calls`."""
-        self._calls[node].clear()
-
-    def calls_seen(self, node: str) -> CallsSeen:
-        """See `Calls.calls_seen`."""
-        seen = self._calls[node].seen()
-        return dataclasses.replace(seen, time_ns=seen.time_ns - self.began_ns)
 
     # Pause
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from nemeses.stream import Stream, derive
 from nemeses.system import Port
 
 CONTROLLER = "controller"
-"""Name of the end that no cut concerns."""
+"""Name of the end that no cut concerns; a machine that is off does not hear it either."""
 
 
 class Delay(NamedTuple):
@@ -44,6 +45,19 @@ class Disturbance(NamedTuple):
     jitter_ns: int = 0
     bits_per_s: float = 0.0
     """At most so much gets through; 0 for no limit."""
+    shuffle_ns: int = 0
+    """Each message is held back by up to so much, drawn for itself: those of other connections overtake it."""
+
+
+@dataclass
+class Shuffled:
+    """What a disturbance with `shuffle_ns` has done."""
+
+    messages: int = 0
+    overtaking: int = 0
+    """How many of them arrived before one to the same end that would have been there first."""
+    last: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By end, when the latest message to it arrives, and when it would have been there."""
 
 
 class Links:
@@ -56,12 +70,19 @@ class Links:
         self._disturbed: dict[tuple[str, str], dict[str, Disturbance]] = {}
         self._free_at: dict[tuple[str, str], int] = {}
         """When a link of limited bandwidth has sent what was sent before."""
+        self._shuffled: dict[str, Shuffled] = {}
+        """By handle; kept when the disturbance is healed."""
+        self._down: set[str] = set()
+        """Machines that are off."""
         self._cuts: dict[str, list[tuple[str, str, str]]] = {}
         self._blocked: Counter[tuple[str, str, str]] = Counter()
         self._made = 0
 
-    def arrival(self, source: str, destination: str, at: int, size: int = 0) -> int:
-        """Draw when a message of so many bytes arrives that is sent at a time; in nanoseconds."""
+    def arrival(self, source: str, destination: str, at: int, size: int = 0, earliest: int = 0) -> int:
+        """Draw when a message of so many bytes arrives that is sent at a time; in nanoseconds.
+
+        Not before `earliest`, when what its connection sent before it arrives.
+        """
         pair = source, destination
         known = self._delays.get(pair)
         if known is None:
@@ -73,7 +94,13 @@ class Links:
         if pair in self._disturbed:
             for disturbance in self._disturbed[pair].values():
                 arrival += self._extra(pair, disturbance, stream, at, size)
-        return arrival
+            arrival = max(arrival, earliest)
+            for handle, disturbance in self._disturbed[pair].items():
+                if disturbance.shuffle_ns:
+                    due, arrival = arrival, arrival + stream.below(disturbance.shuffle_ns)
+                    _note_overtaking(self._shuffled[handle], destination, arrival, due)
+            return arrival
+        return max(arrival, earliest)
 
     def _extra(self, pair: tuple[str, str], what: Disturbance, stream: Stream, at: int, size: int) -> int:
         """How much later a message comes. A lost one comes with TCP's retransmission, after 200 ms, 600 ms, ..."""
@@ -93,15 +120,31 @@ class Links:
         """Disturb these links, one direction, in addition to what disturbs them already; returns a handle."""
         self._made += 1
         handle = f"disturbance-{self._made}"
+        if what.shuffle_ns:
+            self._shuffled[handle] = Shuffled()
         for source in sources:
             for destination in destinations:
                 if source != destination:
                     self._disturbed.setdefault((source, destination), {})[handle] = what
         return handle
 
+    def shuffled(self, handle: str) -> Shuffled:
+        """What a disturbance with `shuffle_ns` has done so far."""
+        return self._shuffled[handle]
+
     def open(self, source: str, destination: str, port: str) -> bool:
         """Whether messages get through now; `port` is `data` or `bus`."""
+        if self._down and (source in self._down or destination in self._down):
+            return False
         return not self._blocked or (source, destination, port) not in self._blocked
+
+    def turn_off(self, machine: str) -> None:
+        """Nothing reaches this machine any more, and nothing comes from it; of the controller's neither."""
+        self._down.add(machine)
+
+    def turn_on(self, machine: str) -> None:
+        """Undo `turn_off`. Without effect on a machine that is on."""
+        self._down.discard(machine)
 
     def cut(self, sources: Collection[str], destinations: Collection[str], port: Port) -> str:
         """See `nemeses.system.Links.cut`."""
@@ -128,6 +171,13 @@ class Links:
         self._free_at.clear()
         self._cuts.clear()
         self._blocked.clear()
+
+
+def _note_overtaking(shuffled: Shuffled, destination: str, arrival: int, due: int) -> None:
+    last = shuffled.last.get(destination, (0, 0))
+    shuffled.messages += 1
+    shuffled.overtaking += arrival < last[0] and due >= last[1]
+    shuffled.last[destination] = max(last, (arrival, due))
 
 
 def _covered(sources: Collection[str], destinations: Collection[str], port: Port) -> Iterator[tuple[str, str, str]]:

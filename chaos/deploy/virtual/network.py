@@ -57,10 +57,10 @@ class Flow:
     """One direction of a connection."""
 
     def __init__(self, network: Network, source: str, destination: str, port: str) -> None:
+        self.destination = destination
+        self.port = port
         self._network = network
         self._source = source
-        self._destination = destination
-        self._port = port
         self._held: list[bytes | None] = []
         """What waits for the link to open; None is the end of the stream."""
         self._retry_ns = RETRY_NS
@@ -76,12 +76,17 @@ class Flow:
         """Whether the sender has to wait."""
         return self._ahead > WINDOW
 
+    @property
+    def under_way(self) -> int:
+        """Bytes that were sent and that the receiver has not taken yet."""
+        return self._ahead
+
     def send(self, item: bytes | None, at: int) -> None:
         """Bytes, or with None the end of the stream, leave the sender at a time that may be yet to come."""
         self._ahead += len(item or b"")
         if self._held:
             self._held.append(item)
-        elif self._network.links.open(self._source, self._destination, self._port):
+        elif self._network.links.open(self._source, self.destination, self.port):
             self._launch(item, at)
         else:
             self._held.append(item)
@@ -91,10 +96,9 @@ class Flow:
     def send_first(self, action: Callable[[], None]) -> bool:
         """Let something arrive before all else, such as the answer to a connect; False when the link is cut."""
         world = self._network.world
-        if not self._network.links.open(self._source, self._destination, self._port):
+        if not self._network.links.open(self._source, self.destination, self.port):
             return False
-        arrival = self._network.links.arrival(self._source, self._destination, world.now)
-        self._latest = max(self._latest, arrival)
+        self._latest = self._network.links.arrival(self._source, self.destination, world.now, 0, self._latest)
         world.at(self._latest, action)
         return True
 
@@ -106,8 +110,8 @@ class Flow:
             self.has_room()
 
     def _launch(self, item: bytes | None, at: int) -> None:
-        arrival = self._network.links.arrival(self._source, self._destination, at, len(item or b""))
-        self._latest = max(self._latest, arrival)
+        size = len(item or b"")
+        self._latest = self._network.links.arrival(self._source, self.destination, at, size, self._latest)
         self._network.world.at(self._latest, self._arrive, item)
 
     def _arrive(self, item: bytes | None) -> None:
@@ -120,7 +124,7 @@ class Flow:
 
     def _try_again(self) -> None:
         world = self._network.world
-        if self._network.links.open(self._source, self._destination, self._port):
+        if self._network.links.open(self._source, self.destination, self.port):
             held, self._held = self._held, []
             for item in held:
                 self._launch(item, world.now)

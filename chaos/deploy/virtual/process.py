@@ -14,7 +14,7 @@ from pathlib import Path
 from zlib import crc32
 
 from chaos.deploy.virtual import wire
-from chaos.deploy.virtual.network import Network
+from chaos.deploy.virtual.network import Flow, Network
 from chaos.deploy.virtual.sockets import Acceptor, ServerEnd
 from chaos.deploy.virtual.world import World
 from chaos.errors import RunFailed
@@ -23,6 +23,9 @@ HANG_S = 60
 """Real seconds after which a process that does not hand over its turn is taken for hung."""
 MOST_TURNS = 200_000
 """Turns in a virtual second after which a process is taken to be spinning."""
+
+_ENDED = contextlib.suppress(BrokenPipeError, ConnectionResetError)
+"""What sending to a process meets that has ended: hearing it says so."""
 
 Trace = Callable[[int, str, int, int, int], None]
 """Told of every turn: when, which process, its readings of the clock, hashes of what it was given and what it sent."""
@@ -55,6 +58,8 @@ class Process:
         self._results: list[tuple[int, int, int]] = []
         self._given = 0
         self._acceptors: list[Acceptor] = []
+        self.after_turn: Callable[[int], None] | None = None
+        """Called at the end of each turn, with the time when that is over."""
 
     # Life
 
@@ -161,7 +166,7 @@ class Process:
         now = self._world.now
         self._count_turns(now)
         results, self._results = self._results, []
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has ended: hearing it says so
+        with _ENDED:
             self._control.send(wire.turn(now, self.skew_ns, results))
         step = self._hear()
         if step is None:
@@ -180,6 +185,8 @@ class Process:
             self.wake(self._free_at)
         elif step.timeout_ns > 0:
             self.wake(self._free_at + step.timeout_ns)
+        if self.after_turn is not None:
+            self.after_turn(self._free_at)
 
     def _count_turns(self, now: int) -> None:
         second = now // 1_000_000_000
@@ -210,6 +217,10 @@ class Process:
             end = self.new_end(note.end, 0, (note.fd, note.serial))
             end.connection = self._network.connect(self.name, note.source, note.address, end, self._free_at)
 
+    def flows(self) -> list[Flow]:
+        """What carries the bytes that the process sends, over each of its connections."""
+        return [end.outgoing for end in sorted(self._ends.values(), key=_number)]
+
     def new_end(self, ours: socket.socket, side: int, asked: tuple[int, int] | None) -> ServerEnd:
         """Our end of another connection of this process."""
         self._made += 1
@@ -219,7 +230,7 @@ class Process:
 
     def heed(self, end: ServerEnd) -> None:
         """Take what the process writes to it, and give it the turn that it may be waiting for."""
-        self._epoll.register(end.socket.fileno(), select.EPOLLIN)
+        self._epoll.register(end.socket.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
         self.wake_now()
 
     def ignore(self, end: ServerEnd) -> None:
@@ -242,14 +253,18 @@ class Process:
 
     def _drain(self) -> int:
         """Take what it has sent, and notice what it has closed; returns a hash of it."""
-        ready = self._epoll.poll(0)
         hashed = 0
-        for end in sorted([self._ends[fd] for fd, _ in ready], key=_number):
-            hashed = end.drain(self._free_at, hashed)
+        ready = [(self._ends[fd], events) for fd, events in self._epoll.poll(0)]
+        if len(ready) > 1:
+            ready.sort(key=lambda pair: pair[0].number)
+        for end, events in ready:
+            hashed = end.drain(self._free_at, hashed, may_be_closed=events != select.EPOLLIN)
         return hashed
 
     def _push_rest(self) -> bool:
         """Give it what there was no room for before; says whether there was room now."""
+        if not self.full:
+            return False
         moved = [end.push() for end in sorted(self.full, key=_number)]
         return any(moved)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from chaos.deploy.virtual import wire
-from chaos.deploy.virtual.network import Address, Connection
+from chaos.deploy.virtual.network import Address, Connection, Flow
 
 if TYPE_CHECKING:
     from chaos.deploy.virtual.process import Process
@@ -66,6 +66,11 @@ class ServerEnd:
         self._drop()
         self._process.wake_now()
 
+    @property
+    def outgoing(self) -> Flow:
+        """What carries the bytes that the server sends."""
+        return self.connection.flows[self._side]
+
     def push(self) -> bool:
         """Hand over what has arrived, as far as there is room; says whether there was any."""
         arrived, moved = self._arrived, False
@@ -93,9 +98,12 @@ class ServerEnd:
         self._process.full.discard(self)
         return moved
 
-    def drain(self, at: int, hashed: int) -> int:
-        """Send on what the server has written, at the end `at` of its turn; returns the hash with that in it."""
-        flow = self.connection.flows[self._side]
+    def drain(self, at: int, hashed: int, *, may_be_closed: bool) -> int:
+        """Send on what the server has written, at the end `at` of its turn; returns the hash with that in it.
+
+        `may_be_closed` says that the end of the stream may follow, which is looked for only then.
+        """
+        flow = self.outgoing
         while not flow.full:
             try:
                 data = self.socket.recv(CHUNK)
@@ -108,6 +116,8 @@ class ServerEnd:
                 return hashed
             hashed = crc32(data, hashed)
             flow.send(data, at)
+            if len(data) < CHUNK and not may_be_closed:
+                return hashed  # that was all; asking once more would cost as much again
         if not self._deaf:
             self._deaf = True
             flow.has_room = self._listen_again
