@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from chaos.deploy import preload
+from chaos.deploy.preload import Library
 from chaos.errors import ServerError
 
 SOURCE = Path(__file__).with_name("skew.c")
+LIBRARY = Library("skew", "setting a server's clock wrong", [SOURCE], ("-nostdlib", "-fno-stack-protector"))
 VARIABLE = "CACHEQUAKE_SKEW"
 """Names the file with the offset, for the library."""
 FILE = "clock-offset"
@@ -26,15 +27,10 @@ _LOOKS = 3
 def reason_against() -> str | None:
     """Why clocks cannot be set wrong here, in one sentence; None when they can."""
     try:
-        library()
+        LIBRARY.path()
     except ServerError as error:
         return str(error)
     return None
-
-
-def library() -> Path:
-    """The library to preload. Raises ServerError where it cannot be made."""
-    return preload.library("skew", "setting a server's clock wrong", [SOURCE], ("-nostdlib", "-fno-stack-protector"))
 
 
 class WrongClock:
@@ -43,7 +39,7 @@ class WrongClock:
     def __init__(self, directory: Path) -> None:
         """`directory` is where the offset is kept. The clock is right at first. Raises ServerError; see `library`."""
         self.file = directory / FILE
-        self.library = library()
+        self.library = LIBRARY.path()
         self.file.write_bytes(struct.pack("=q", 0))
 
     @property

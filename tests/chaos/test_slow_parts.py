@@ -81,7 +81,7 @@ def test_without_a_compiler_a_sentence_says_what_is_missing(tmp_path, monkeypatc
     assert "needs a C compiler once" in str(skew.reason_against())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "with space"))
     with pytest.raises(ServerError, match="space or a colon: set XDG_CACHE_HOME"):
-        skew.library()
+        skew.LIBRARY.path()
 
 
 def test_a_clock_is_told_by_the_best_of_some_looks(monkeypatch):

@@ -130,7 +130,7 @@ def _cached(plan: Plan) -> dict[str, bytes]:
     """What it finds in its cache: the library for clocks, for there is no compiler where it runs."""
     if not any("skew" in FAULTS[fault.kind].requires for fault in plan.faults):
         return {}
-    library = skew.library()
+    library = skew.LIBRARY.path()
     return {f"{library.parent.name}/{library.name}": library.read_bytes()}
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chaos.deploy import preload
+from chaos.deploy.preload import Library
 
 SOURCES = Path(__file__).parent / "shim"
+SHIM = Library("shim", "deploy virtual", sorted(SOURCES.glob("*.[ch]")), ("-ldl",))
 
 
 def shim() -> Path:
     """The library to preload. Raises ServerError where it cannot be made."""
-    return preload.library("shim", "deploy virtual", sorted(SOURCES.glob("*.[ch]")), ("-ldl",))
+    return SHIM.path()
