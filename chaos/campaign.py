@@ -7,7 +7,6 @@ Runs that found nothing are removed; the others are kept whole.
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from chaos.result import EXIT_CODES, EXIT_CRASH, NO_CLAIMS
 from chaos.run import run_scenario
 from chaos.scenario import Scenario
 from chaos.side_by_side import refuse_disturbance, workers
+from chaos.store import remove_run
 
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -115,6 +115,6 @@ def _try(scenario: Scenario, server: str | None, out: Path, allow_faults_on: Seq
     found = result.counts
     run: str | None = str(done.run_dir)
     if not found and EXIT_CODES[result.claims_verdict] == 0 and result.error is None:
-        shutil.rmtree(done.run_dir)
+        remove_run(done.run_dir)
         run = None
     return Trial(seed, result.claims_verdict, found, run, result.error)

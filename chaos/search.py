@@ -6,7 +6,6 @@ examples: a failure that is still there is told at once.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,7 +21,7 @@ from chaos.run import run_scenario
 from chaos.scenario import SUFFIX, Scenario, load_scenario
 from chaos.schedules import Schedule, Situation, change, draw, possible_kinds, situations, with_faults
 from chaos.side_by_side import workers
-from chaos.store import HISTORY, read_executed
+from chaos.store import HISTORY, read_executed, remove_run
 from checkers.history import load
 from nemeses.stream import Stream, derive
 
@@ -179,5 +178,5 @@ def _attempt(wanted: tuple[str, ...], server: str | None, out: Path, scenario: S
     )
     led_to = frozenset(situations(load(done.run_dir / HISTORY), read_executed(done.run_dir)))
     if not broken:
-        shutil.rmtree(done.run_dir)
+        remove_run(done.run_dir)
     return Outcome(tuple(sorted(broken, key=lambda kind: (-result.count(kind), kind))), led_to, result.error)

@@ -9,7 +9,6 @@ minimizing delta debugging, with chunks of halves, quarters, ... for the faults)
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,7 @@ from chaos.result import Result, read_result
 from chaos.run import run_scenario
 from chaos.scenario import FaultSpec, Scenario, validated
 from chaos.side_by_side import Each, workers
-from chaos.store import PLAN, read_executed
+from chaos.store import PLAN, read_executed, remove_run
 from chaos.units import show_duration
 
 TRIES, NEEDED = 5, 4
@@ -210,7 +209,7 @@ def _run(scenario: Scenario, server: str | None, out: Path) -> Result | None:
         raise
     except CachequakeError:
         return None
-    shutil.rmtree(done.run_dir)
+    remove_run(done.run_dir)
     return done.result
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -70,6 +71,26 @@ def _point_latest(out: Path, run_dir: Path) -> None:
     temporary = out / f".latest-{run_dir.name}"
     temporary.symlink_to(run_dir.name)
     temporary.replace(out / "latest")
+
+
+def remove_run(run_dir: Path) -> None:
+    """Remove a run that nobody needs; if it was the latest, `latest` is the one before it, or nothing."""
+    shutil.rmtree(run_dir)
+    latest = run_dir.parent / "latest"
+    if latest.is_symlink() and not latest.exists():
+        newest = max(run_dir.parent.glob(f"*/{PLAN}"), key=_written_ns, default=None)
+        if newest is not None:
+            _point_latest(run_dir.parent, newest.parent)
+        else:
+            latest.unlink(missing_ok=True)
+
+
+def _written_ns(file: Path) -> int:
+    """When a file was written; 0 for one that another process removed meanwhile."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import msgspec
 
 from chaos.plan import make_plan
 from chaos.scenario import load_scenario
-from chaos.store import PARTS, create_run_dir, find_run, finish_history, locked, read_executed, write_header
+from chaos.store import PARTS, create_run_dir, find_run, finish_history, locked, read_executed, remove_run, write_header
 from checkers import load
 
 
@@ -50,3 +50,15 @@ def test_a_run_has_one_holder(tmp_path):
         assert (first, second) == (True, False)
     with locked(run_dir) as third:
         assert third
+
+
+def test_latest_is_never_a_run_that_was_removed(tmp_path):
+    first, second = new_run(tmp_path), new_run(tmp_path)
+    assert (tmp_path / "latest").resolve() == second
+    remove_run(second)
+    assert (tmp_path / "latest").resolve() == first
+    third = new_run(tmp_path)
+    remove_run(first)
+    assert (tmp_path / "latest").resolve() == third
+    remove_run(third)
+    assert list(tmp_path.iterdir()) == []
