@@ -81,10 +81,13 @@ def _as_our_own(path: Path) -> History | None:
     except HistoryError:
         return None
     operations = history.operations
+    if not len(operations):
+        return None
     repeats = np.isin(operations.f, [operations.code(f) for f in operations.functions if f not in _ANSWERED])
     silent = None in itertools.compress(operations.value, repeats & (operations.type == OK))
     instant = len(operations) > 1 and operations.start[0] == operations.start[-1]
-    pairs = not operations.keys and all(map(_is_pair, operations.value))
+    plain = operations.f != operations.code(_TRANSACTION)
+    pairs = not operations.keys and plain.any() and all(map(_is_pair, itertools.compress(operations.value, plain)))
     strangers = any(event.type != "info" and event.process != "nemesis" for event in history.context)
     return None if silent or instant or pairs or strangers else history
 

@@ -104,6 +104,12 @@ def test_values_are_key_and_value_only_when_one_can_be_nothing_else(
     assert all(row[3] is None for row in found if row[2] == "txn")
 
 
+def test_transactions_beside_them_do_not_make_keyed_values_plain(tmp_path: Path) -> None:
+    transaction = pair("txn", [["r", "a", 1], ["r", "b", 2]])
+    found = rows(bare(tmp_path, *transaction, *pair("read", ["x", 1], asked=["x", None])))
+    assert found == [(0, "ok", "txn", None, [["r", "a", 1], ["r", "b", 2]]), (0, "ok", "read", "x", 1)]
+
+
 def test_an_answer_that_does_not_repeat_the_question(tmp_path: Path) -> None:
     events = [
         *pair("write", None, asked=5),
