@@ -2,7 +2,7 @@
 
     python tests/soak.py [--deploy docker] [--server PATH] [--out DIR] runs primary-partition steady --seeds 10
     python tests/soak.py planted RUN...       every kind of anomaly planted into healthy runs: is it found?
-    python tests/soak.py replays RUN...       does the anomaly of a failing run come back?
+    python tests/soak.py replays RUN...       how often does the anomaly of a failing run come back?
     python tests/soak.py kills --count 10     controllers killed at random moments: what is left?
 
 Each prints a Markdown table.
@@ -27,12 +27,16 @@ from containers import left_on_engine  # noqa: E402
 from leftovers import controllers, processes_of  # noqa: E402
 from planting import PLANTERS, read  # noqa: E402
 
+from chaos.claims import broken_kinds  # noqa: E402
 from chaos.clean import clean_up  # noqa: E402
 from chaos.judge import check_run  # noqa: E402
+from chaos.plan import read_plan  # noqa: E402
 from chaos.replay import replay_run  # noqa: E402
+from chaos.replays import wilson  # noqa: E402
+from chaos.result import read_result  # noqa: E402
 from chaos.run import run_scenario  # noqa: E402
-from chaos.scenario import load_scenario  # noqa: E402
-from chaos.store import HISTORY, locked  # noqa: E402
+from chaos.scenario import Scenario, load_scenario  # noqa: E402
+from chaos.store import HISTORY, PLAN, locked  # noqa: E402
 from checkers import check  # noqa: E402
 
 
@@ -79,14 +83,33 @@ def planted(arguments: argparse.Namespace) -> None:
 
 
 def replays(arguments: argparse.Namespace) -> None:
-    print("| run | kinds that broke a claim | came back |\n|---|---|---|")
-    came = 0
-    for run_dir in arguments.runs:
-        outcome = replay_run(run_dir.resolve(), server=arguments.server, out=arguments.out)
-        came += outcome.exit_code == 0
-        back = "yes" if outcome.exit_code == 0 else f"no: {', '.join(outcome.missing)}"
-        print(f"| {run_dir.resolve().name} | {', '.join(sorted(outcome.wanted))} | {back} |", flush=True)
-    print(f"\n{came} of {len(arguments.runs)} came back")
+    """Beside each run how often fresh seeds of its scenario show the same, so that one sees what a replay adds."""
+    print("| run | kinds that broke a claim | replays with each | fresh seeds with each |\n|---|---|---|---|")
+    came = total = 0
+    for run_dir in map(Path.resolve, arguments.runs):
+        again = [_kinds_of_replay(run_dir, arguments) for _ in range(arguments.times)]
+        scenario, first = read_plan(run_dir / PLAN).scenario, read_result(run_dir)
+        wanted = sorted(broken_kinds(scenario.claims, first.findings))
+        fresh = [_kinds_of_seed(scenario, 900_000 + seed, arguments) for seed in range(arguments.fresh)]
+        came += sum(found[kind] > 0 for found in again for kind in wanted)
+        total += len(again) * len(wanted)
+        rates = (", ".join(f"{kind} {_share(kind, each)}" for kind in wanted) for each in (again, fresh))
+        print(f"| {run_dir.name} | {', '.join(wanted)} | {' | '.join(rates)} |", flush=True)
+    low, high = wilson(came, total)
+    print(f"\n{came} of {total} came back ({came / total:.1%}; {low:.1%} to {high:.1%} with 95 % confidence)")
+
+
+def _kinds_of_replay(run_dir: Path, arguments: argparse.Namespace) -> Counter[str]:
+    return Counter(replay_run(run_dir, server=arguments.server, out=arguments.out).after)
+
+
+def _kinds_of_seed(scenario: Scenario, seed: int, arguments: argparse.Namespace) -> Counter[str]:
+    done = run_scenario(scenario, seed=seed, server=arguments.server, out=arguments.out)
+    return Counter(done.result.counts)
+
+
+def _share(kind: str, found: list[Counter[str]]) -> str:
+    return f"{sum(each[kind] > 0 for each in found)}/{len(found)}"
 
 
 def kills(arguments: argparse.Namespace) -> None:
@@ -142,6 +165,9 @@ def main() -> None:
         each = commands.add_parser(name)
         each.add_argument("runs", nargs="+", type=Path)
         each.set_defaults(do=do)
+        if do is replays:
+            each.add_argument("--times", type=int, default=10)
+            each.add_argument("--fresh", type=int, default=10)
     each = commands.add_parser("kills")
     each.add_argument("--count", type=int, default=10)
     each.add_argument("--scenario", default="everything")
