@@ -17,7 +17,6 @@ from chaos.units import duration, share, show_duration, show_share
 from chaos.yaml_source import nearest
 from checkers.finding import Finding, Verdict
 
-
 WHOLE = ("count", "number")
 """Limits that are whole numbers."""
 

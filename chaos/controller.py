@@ -125,7 +125,7 @@ class Controller:
             self._record(Event(type="info", f="phase", process="controller", time=0, value={"phase": "start"}))
             observing.enter_context(self.topology.observed(self.deployment, self._observed))
             with self._stalls_noted():
-                faults = threads_of(self.deployment).thread(partial(self._strike, membership), "faults")
+                faults = threads_of(self.deployment).thread(partial(self._strike, membership, load), "faults")
                 faults.start()
                 for counters in load.counters():
                     self._progress("load", counters)
@@ -142,13 +142,14 @@ class Controller:
             return self.deployment.load(self.plan, self.run_dir, self.topology)
         return Load(self.plan, self.run_dir, self.deployment, self.topology)
 
-    def _strike(self, membership: Membership | None) -> None:
+    def _strike(self, membership: Membership | None, load: Clients) -> None:
         self.executed.faults = schedule.run(
             self.deployment,
             self.plan.faults,
             self.scenario.clients.count,
             self._fault_event,
             membership=membership,
+            progress=load,
         )
 
     def _end_faults(self, faults: Thread) -> None:
@@ -220,9 +221,9 @@ class Controller:
             for replica in replicas
         }
         reader.from_replicas(held, on_request=rest.redirects)
-
         if self.backing is not None:
             self.backing.final_reads(self.deployment.now_ns)
+
     def _at_rest(self) -> Rest:
         """Find out, and record, what every node believes and what every primary holds."""
         maps = self.topology.maps(self.deployment)
@@ -232,10 +233,10 @@ class Controller:
             self._event("controller", "map", {"node": node, "slots": ranges})
         for node, keys in holds.items():
             self._event("controller", "holds", {"node": node, "keys": keys})
-        return Rest(self.topology.owner(self.deployment, maps), holds, redirects=bool(maps))
         if self.backing is not None:
             self.backing.counted(self.deployment)
             self.backing.left(self.deployment, holds, self.keys.stored)
+        return Rest(self.topology.owner(self.deployment, maps), holds, redirects=bool(maps))
 
     def _node_at(self, host: str, port: int) -> str:
         node = self.deployment.translate(host, port)

@@ -75,6 +75,9 @@ class Load:
         self._heard: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
         """What drivers say of what `tell` asked for; None from one that works no more."""
         self._working = set(range(len(jobs)))
+        self._asked: set[tuple[int, int]] = set()
+        self._reached: set[tuple[int, int]] = set()
+        """Marks of the progress of a client that drivers were asked for, and those that they say it has come to."""
         self.executed: dict[int, int] = {}
         """Operations begun, by client; complete once `counters` has ended."""
 
@@ -120,11 +123,7 @@ class Load:
         """
         waited = set(self._working)
         for number in waited:
-            with contextlib.suppress(BrokenPipeError, ValueError):  # it has ended, or is about to: it will be heard of
-                stdin = self._drivers[number].stdin
-                assert stdin is not None
-                stdin.write(b"nodes %s\n" % " ".join(nodes).encode())
-                stdin.flush()
+            self._say(number, f"nodes {' '.join(nodes)}")
         heard: dict[str, int] = {}
         deadline = time.monotonic() + TOLD_TIMEOUT_S
         while waited:
@@ -138,6 +137,17 @@ class Load:
             if said is not None and said["nodes"] == list(nodes):
                 heard[str(number)] = said["at"]
         return heard
+
+    def begun(self, client: int, operations: int) -> bool:
+        """Whether a client has begun so many operations; see `nemeses.fault.Progress`.
+
+        Its driver is asked once and says when. Clients whose driver is gone will begin no more, and have begun enough.
+        """
+        number = client % len(self._drivers)
+        if (client, operations) not in self._asked:
+            self._asked.add((client, operations))
+            self._say(number, f"mark {client} {operations}")
+        return (client, operations) in self._reached or number not in self._working
 
     def counters(self) -> Iterator[dict[str, int]]:
         """Operations completed so far by outcome, again and again until all drivers are done.
@@ -182,6 +192,13 @@ class Load:
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
 
+    def _say(self, number: int, line: str) -> None:
+        stdin = self._drivers[number].stdin
+        assert stdin is not None
+        with contextlib.suppress(BrokenPipeError, ValueError):  # it has ended, or is about to: it will be heard of
+            stdin.write(line.encode() + b"\n")
+            stdin.flush()
+
     def _listen(self, number: int) -> None:
         """Pass on what a driver says; None when it ends without having said that it is done."""
         output = self._drivers[number].stdout
@@ -191,6 +208,10 @@ class Load:
             said = msgspec.json.decode(line)
             if "nodes" in said:
                 self._heard.put((number, said))
+                continue
+            if "mark" in said:
+                client, operations = said["mark"]
+                self._reached.add((client, operations))
                 continue
             done = bool(said.get("done"))
             self._said.put((number, said))
