@@ -156,7 +156,7 @@ def _loose(path: Path, line: int, form: Any) -> _Loose:
 
 
 def _history(path: Path, found: list[_Loose], keyed: bool | None, warnings: list[str]) -> History:
-    clients = {event.process for event in found if _by_client(event)}
+    clients = dict.fromkeys(event.process for event in found if _by_client(event))  # in the order of their coming
     client_events = [event for event in found if event.process in clients]
     for event in client_events:
         if event.type not in ("invoke", *TYPES):
