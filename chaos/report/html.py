@@ -15,11 +15,24 @@ from importlib.resources import files
 from pathlib import Path
 
 from chaos.report.charts import draw_timeline
+from chaos.report.divergence import Divergence, divergences
 from chaos.report.intervals import draw_intervals, process_name
 from chaos.report.markup import Html, join, tag
 from chaos.report.series import rows_by_index
 from chaos.report.story import describe, story
-from chaos.report.words import GLYPHS, VERDICTS, by_kind, counted, counts, judged, kind, lag, measured, sentence, text
+from chaos.report.words import (
+    GLYPHS,
+    VERDICTS,
+    by_kind,
+    counted,
+    counts,
+    in_passing,
+    judged,
+    kind,
+    measured,
+    sentence,
+    text,
+)
 from chaos.result import ClaimResult, Result
 from checkers.finding import Anomaly, Finding
 from checkers.history import NEVER, TYPES, History, Operations
@@ -44,12 +57,22 @@ _CLASSES = {True: "good", False: "bad", None: "open"}
 def write_report(run_dir: Path, result: Result, history: History, executed: Sequence[ExecutedFault]) -> Path:
     """Write `report.html` into the run directory and return its path. Raises OSError when it cannot be written."""
     path = run_dir / "report.html"
-    path.write_text(page(result, history, executed, _scenario(run_dir)), encoding="utf-8", errors="backslashreplace")
+    document = page(result, history, executed, _scenario(run_dir), divergences(run_dir / "logs"))
+    path.write_text(document, encoding="utf-8", errors="backslashreplace")
     return path
 
 
-def page(result: Result, history: History, executed: Sequence[ExecutedFault], scenario: str | None = None) -> Html:
-    """The whole report as one HTML document; `scenario` is the text of the scenario file, where there is one."""
+def page(
+    result: Result,
+    history: History,
+    executed: Sequence[ExecutedFault],
+    scenario: str | None = None,
+    diverged: Sequence[Divergence] = (),
+) -> Html:
+    """The whole report as one HTML document; `scenario` is the text of the scenario file, where there is one.
+
+    `diverged` is what the servers' logs tell of promotions.
+    """
     style = files("chaos.report").joinpath("report.css").read_text(encoding="utf-8")
     body = tag(
         "main",
@@ -57,7 +80,7 @@ def page(result: Result, history: History, executed: Sequence[ExecutedFault], sc
         _warnings(result, history),
         _claims(result),
         _numbers(result),
-        _story(result, history, executed),
+        _story(story(result, history, executed, diverged)),
         _timeline(history, executed),
         _anomalies(result, history.operations, executed),
         _checked(result),
@@ -135,13 +158,12 @@ def _numbers(result: Result) -> Html:
         (f"{count:,}", kind(name).one if count == 1 else kind(name).many) for name, count in counts(result).items()
     ]
     numbers = tag("dl", *(tag("div", tag("dt", what), tag("dd", figure)) for figure, what in figures), class_="numbers")
-    behind = lag(result)
-    return join([numbers, tag("p", f"{behind}.")]) if behind else numbers
+    return join([numbers, *(tag("p", f"{words}.") for words in in_passing(result).values())])
 
 
-def _story(result: Result, history: History, executed: Sequence[ExecutedFault]) -> Html:
+def _story(told: Sequence[str]) -> Html:
     lines = []
-    for line in story(result, history, executed):
+    for line in told:
         time, _, what = line.strip().partition("  ")
         lines.append(tag("li", tag("time", time), " ", tag("span", what)))
     return _section("story", "What happened", tag("ol", *lines, class_="story"))

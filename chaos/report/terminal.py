@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from chaos.report.words import GLYPHS, judged, lag, measured, printable, sentence, worst
+from chaos.report.words import GLYPHS, in_passing, judged, measured, printable, sentence, worst
 from chaos.result import Result
 from checkers.finding import Verdict
 
@@ -52,8 +52,7 @@ def _lines(result: Result, run_dir: Path | None, story: Sequence[str]) -> Iterat
         yield from _claims(result)
     yield "", ""
     yield "", f"  operations: {_operations(result)}"
-    if behind := lag(result):
-        yield "", f"  replicas:   {behind}"
+    yield from (("", f"  {f'{about}:':<11} {words}") for about, words in in_passing(result).items())
     yield from (("yellow", f"  {name}: unknown: {reason}") for name, reason in _doubts(result))
     if story:
         yield "", ""

@@ -215,3 +215,31 @@ def lag(result: Result) -> str | None:
     return (
         f"{words} ({metrics['missed_share']:.2%}), up to {metrics['window_ms']['max']:.2f} ms after it was acknowledged"
     )
+
+
+def filled(result: Result) -> str | None:
+    """What a cache that clients fill from a database came to, in one line; None when there was none.
+
+    `71% hits; 369 loads a second, 17% of what does not exist; 279 stampedes of up to 9; 35 reads up to 486 ms old`.
+    """
+    finding = result.findings.get("cachefill")
+    if finding is None or not finding.metrics.get("checked") or finding.metrics["hit_rate"] is None:
+        return None
+    metrics = finding.metrics
+    words = [f"{metrics['hit_rate']:.0%} hits"]
+    if metrics["loads"] and metrics["loads_per_s"]:
+        absent = f", {metrics['penetration']:.0%} of what does not exist" if metrics["penetration"] else ""
+        words.append(f"{metrics['loads_per_s']:,.0f} loads a second{absent}")
+    for count, one, most in (
+        (metrics["stampedes"], "stampede", f"of up to {metrics['stampede']['largest']}"),
+        (metrics["stale"]["reads"], "read", f"up to {metrics['stale']['max_ms']:,.0f} ms old"),
+    ):
+        if count:
+            words.append(f"{count:,} {one}{'' if count == 1 else 's'} {most}")
+    return "; ".join(words)
+
+
+def in_passing(result: Result) -> dict[str, str]:
+    """What was measured that no claim and no anomaly tells, by what it is about."""
+    found = {"replicas": lag(result), "cache": filled(result)}
+    return {about: words for about, words in found.items() if words is not None}

@@ -112,6 +112,28 @@ def test_the_worst_anomalies_are_of_different_kinds_first(sample: Sample) -> Non
     ]
 
 
+def test_what_a_cache_came_to_is_one_line_of_the_summary(sample: Sample) -> None:
+    measured = {
+        "checked": 900,
+        "hit_rate": 0.708,
+        "loads": 3336,
+        "loads_per_s": 369.1,
+        "penetration": 0.17,
+        "stampedes": 279,
+        "stampede": {"largest": 9},
+        "stale": {"reads": 1, "max_ms": 485.9},
+    }
+    sample.result.findings["cachefill"] = Finding("cachefill", Verdict.VALID, metrics=measured)
+    wanted = (
+        "71% hits; 369 loads a second, 17% of what does not exist; 279 stampedes of up to 9; 1 read up to 486 ms old"
+    )
+    assert f"  cache:      {wanted}" in " ".join(printed(sample, width=300).splitlines())
+    measured |= {"loads": 0, "stampedes": 0, "stale": {"reads": 0, "max_ms": 0.0}}
+    assert "cache:      71% hits\n" in printed(sample, width=300)
+    measured["checked"] = 0
+    assert "cache:" not in printed(sample, width=300)
+
+
 def test_counts_are_words_also_for_unknown_kinds() -> None:
     assert counted("lost-write", 1) == "1 lost write"
     assert counted("stale-read", 1204) == "1,204 stale reads"

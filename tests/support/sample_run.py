@@ -114,7 +114,9 @@ def sample_run(rate: int = 60, key: str = "k0", seed: int = 7) -> Sample:
         "nodes": {f"n{number}": {"host": f"127.0.77.{number}", "port": 7000} for number in range(1, 7)},
         "slots": [[*ranges[0], node] for node, ranges in SLOTS.items()],
     }
-    history = from_events(events, header)  # gives every event its index
+    for index, event in enumerate(events):
+        event.index = index
+    history = from_events(events, header)
     return Sample(history, _result(maker, history, seed), _executed())
 
 
@@ -166,7 +168,9 @@ def _context() -> list[Event]:
 
 
 def _executed() -> list[ExecutedFault]:
-    return [ExecutedFault(0, "partition", "primary of slot 4748", ["n1"], {"n1": ROLE}, CUT, HEALED, {"links": 20})]
+    held = {"struck_ns": CUT, "injected_ns": CUT, "healed_ns": HEALED}
+    about = (0, "partition", "primary of slot 4748", ["n1"], {"n1": ROLE})
+    return [ExecutedFault(*about, **held, evidence={"links": 20})]
 
 
 def _result(maker: _Maker, history: History, seed: int) -> Result:
