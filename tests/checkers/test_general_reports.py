@@ -55,7 +55,10 @@ def open_writes(count: int) -> History:
     ("count", "told", "listed"),
     [(2, "0 or 1", 2), (6, "0 or 1 or 2 or 3 or 4 or 5", 6), (8, "0 or 1 or 2 or 3 or 4 or 5 or one of 2 others", 6)],
 )
-def test_the_states_that_are_possible_are_named_up_to_six(count: int, told: str, listed: int) -> None:
+def test_the_states_that_are_possible_are_named_up_to_six(
+    count: int, told: str, listed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("checkers.search._SECOND_LOOK_S", 60.0)
     (anomaly,) = check_model(open_writes(count), "register").anomalies
     assert f" the state is {told}; {count} of the {count + 1} operations can be placed" in anomaly.explanation
     assert anomaly.measured["states"] == [str(number) for number in range(listed)]

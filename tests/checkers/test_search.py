@@ -110,7 +110,7 @@ def test_agrees_however_much_it_forgets_and_without_a_second_look(
     for _ in range(40):
         calls = drawn(name, rng)
         legal = exhaustive(model, calls, model.initial)
-        for forget_at, second_look_s in ((20_000, 0.25), (0, 0.25), (20_000, -1.0)):
+        for forget_at, second_look_s in ((20_000, 60.0), (0, 60.0), (20_000, -1.0)):
             monkeypatch.setattr("checkers.search._FORGET_AT", forget_at)
             monkeypatch.setattr("checkers.search._SECOND_LOOK_S", second_look_s)
             outcome = search(model, calls, model.initial, Budget.of(60))
