@@ -94,12 +94,16 @@ class RunResult:
 
     def story(self) -> list[str]:
         """What happened, in order; empty when the run directory does not hold the history any more."""
+        from chaos.report.divergence import divergences
         from chaos.report.story import story
         from chaos.store import HISTORY, read_executed
         from checkers.history import load
 
         history = self.run_dir / HISTORY
-        return story(self.result, load(history), read_executed(self.run_dir).faults) if history.is_file() else []
+        if not history.is_file():
+            return []
+        executed, diverged = read_executed(self.run_dir).faults, divergences(self.run_dir / "logs")
+        return story(self.result, load(history), executed, diverged)
 
     def explain(self) -> str:
         """Verdict, claims, story, the worst anomalies, where the report is and how to reproduce it, as plain text."""

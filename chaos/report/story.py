@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from chaos.report.divergence import Divergence
 from chaos.report.series import rows_by_index, views
 from chaos.report.words import by_kind, counted, counts, enumeration, kind, seconds, text
 from chaos.result import Result
@@ -95,13 +96,19 @@ _UNTOLD_STEPS = frozenset({"cut"})
 _READS = frozenset({"read", "mget", "get", "dequeue"})
 
 
-def story(result: Result, history: History, executed: Sequence[ExecutedFault]) -> list[str]:
-    """One line per moment that mattered, in time order: `    4.213 s  n4 took over slots 0-5460 from n1 (epoch 7)`."""
+def story(
+    result: Result, history: History, executed: Sequence[ExecutedFault], diverged: Sequence[Divergence] = ()
+) -> list[str]:
+    """One line per moment that mattered, in time order: `    4.213 s  n4 took over slots 0-5460 from n1 (epoch 7)`.
+
+    `diverged` is what the servers' logs tell of promotions, where there are logs.
+    """
     moments = [
         *_phases(history),
         *_faults(history, executed),
-        *_changes(history),
+        *_changes(history, diverged),
         *_last_acknowledged(history),
+        *_losses(result, history.operations),
         *_first_anomalies(result, history.operations),
     ]
     moments.sort(key=lambda moment: moment[0])
@@ -217,9 +224,10 @@ def _steps(name: str, events: list[Event]) -> str:
     )
 
 
-def _changes(history: History) -> Iterator[Moment]:
+def _changes(history: History, diverged: Sequence[Divergence]) -> Iterator[Moment]:
     """Who took over, who stepped down, who refused to serve, who fell silent: each node in its own words."""
     before: dict[str, dict[str, Any]] = {}
+    promotions = _Promotions(diverged)
     owners = _initial_owners(history)
     rising: set[str] = set()  # replicas, until they own slots
     for event in views(history):
@@ -235,7 +243,7 @@ def _changes(history: History) -> Iterator[Moment]:
         if now.get("role") == "replica":
             if previous.get("role") == "primary":
                 follows = f" and follows {now['primary']}" if now.get("primary") else ""
-                yield time, f"{node} stepped down{follows}"
+                yield time, f"{node} stepped down{follows}{promotions.discarded(node)}"
             rising.add(node)
             if _taken(owners, node):  # else whoever takes over is still to be seen, and took it from this node
                 owners.pop(node, None)
@@ -248,7 +256,7 @@ def _changes(history: History) -> Iterator[Moment]:
                     del owners[loser]
                 what = f" {slots(now['slots'])}" if in_cluster(history) else ""
                 epoch = "" if now.get("epoch") is None else f" (epoch {now['epoch']})"
-                yield time, f"{node} took over{what}{lost}{epoch}"
+                yield time, f"{node} took over{what}{lost}{epoch}{promotions.reached(node)}"
             owners[node] = now["slots"]
         if now.get("role") == previous.get("role") == "primary" and previous.get("cluster") != now.get("cluster"):
             yield (
@@ -257,6 +265,29 @@ def _changes(history: History) -> Iterator[Moment]:
                 + ("saw the cluster as failed and stopped serving" if now.get("cluster") == "fail" else "serves again"),
             )
         before[node] = now
+
+
+class _Promotions:
+    """What the logs tell of promotions, in the order in which they are seen."""
+
+    def __init__(self, diverged: Sequence[Divergence]) -> None:
+        self._coming, self._seen = list(diverged), list[Divergence]()
+
+    def reached(self, node: str) -> str:
+        """How far the replication of a node that is promoted had come."""
+        for promotion in self._coming:
+            if promotion.node == node:
+                self._coming.remove(promotion)
+                self._seen.append(promotion)
+                return f", with the replication up to offset {promotion.offset - 1:,}"
+        return ""
+
+    def discarded(self, node: str) -> str:
+        """How much a node had that the latest to be promoted did not, and so gives up by following it."""
+        for promotion in reversed(self._seen):
+            if more := promotion.beyond.get(node):
+                return f", discarding {more:,} bytes of writes that {promotion.node} never had"
+        return ""
 
 
 def _taken(owners: dict[str, list[list[int]]], node: str) -> bool:
@@ -311,6 +342,23 @@ def _last_acknowledged(history: History) -> Iterator[Moment]:
                 last = max(rows, key=lambda row: int(operations.end[row]))
                 what = f"{node}, cut off, acknowledged its last write ({describe(operations, last)})"
                 yield int(operations.end[last]), f"{what}, number {len(rows):,} since the cut"
+
+
+def _losses(result: Result, operations: Operations) -> Iterator[Moment]:
+    """Of each node that acknowledged what was lost: its last write before that, and the last that was lost."""
+    durability = result.findings.get("durability")
+    windows = durability.metrics.get("loss_windows", {}) if durability else {}
+    for node, window in windows.items():
+        if node not in operations.nodes or window["writes"] < 2:
+            continue
+        first, last = round(window["first_ms"] * 1e6), round(window["last_ms"] * 1e6)
+        kept = (operations.node == operations.nodes.index(node)) & (operations.type == OK) & (operations.end < first)
+        rows = [row for row in np.flatnonzero(kept).tolist() if _is_write(operations, row)]
+        if rows:
+            before = max(rows, key=lambda row: int(operations.end[row]))
+            what = f"{node} acknowledged {describe(operations, before)}, its last write before those that are lost"
+            yield int(operations.end[before]), what
+        yield last, f"{node} acknowledged the last of {window['writes']:,} writes that are lost"
 
 
 def _is_write(operations: Operations, row: int) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sample_run import MS, sample_run
 
+from chaos.report.divergence import Divergence
 from chaos.report.story import slots, story
 from checkers.finding import Anomaly, Finding, Verdict
 from checkers.history import Event, History, from_events
@@ -200,3 +201,36 @@ def test_why_the_nodes_did_not_converge_is_told() -> None:
 )
 def test_slots_are_named_as_ranges(ranges: list[list[int]], words: str) -> None:
     assert slots(ranges) == words
+
+
+def test_a_takeover_tells_how_far_it_had_come_and_the_old_primary_what_it_discards() -> None:
+    history = from_events(
+        [
+            view(0, "n1", "primary"),
+            view(0, "n4", "replica", primary="n1"),
+            view(100, "n4", "primary"),
+            view(200, "n1", "replica", primary="n4"),
+        ],
+        {"slots": [[0, 5460, "n1"]]},
+    )
+    diverged = [Divergence("n4", 2_358, {"n1": 1_126}), Divergence("n4", 9_000, {})]
+    first, second = story(sample_run(rate=1).result, history, (), diverged)[:2]
+    assert "n4 took over slots 0-5460 from n1 (epoch 7), with the replication up to offset 2,357" in first
+    assert second.endswith("n1 stepped down and follows n4, discarding 1,126 bytes of writes that n4 never had")
+
+
+def test_a_window_of_loss_is_told_from_the_last_write_before_it_to_its_last_write() -> None:
+    def add(number: int, node: str = "n1") -> list[Event]:
+        about: dict[str, Any] = {"f": "add", "process": number, "key": "s0", "value": number}
+        return [
+            Event("invoke", time=10 * number * MS, **about),
+            Event("ok", time=(10 * number + 1) * MS, node=node, **about),
+        ]
+
+    history = from_events([event for number in range(1, 6) for event in add(number)])
+    window = {"writes": 3, "first_ms": 31, "last_ms": 51}
+    finding = Finding("durability", Verdict.INVALID, counts={"lost-write": 3}, metrics={"loss_windows": {"n1": window}})
+    lines = told(history, {"durability": finding})
+    assert "0.021 s  n1 acknowledged add 2 of s0, its last write before those that are lost" in lines
+    assert "0.051 s  n1 acknowledged the last of 3 writes that are lost" in lines
+    assert lines.count("acknowledged") == 2
