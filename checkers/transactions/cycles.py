@@ -92,13 +92,15 @@ def find(graph: Graph, transactions: Transactions, listed: int) -> Found:
     if not len(labels):
         return found
     found.components = len(np.unique(labels))
+    paired: dict[str, Ints] = {}
     for kind, pairs in _pairs(knots, transactions).items():
+        paired[kind] = np.array([(u, v) for (u, _, v), _ in pairs])
         found.cycles += [Cycle(kind, pair) for pair in pairs[:listed]]
         if len(pairs) > listed:
             found.more[kind] = len(pairs) - listed
     for extent, order in EXTENTS:
         for base, kinds in BASES:
-            _search(knots.only(*kinds, *order), transactions, base + extent, order, found)
+            _search(knots.only(*kinds, *order), transactions, base + extent, order, paired, found)
     return found
 
 
@@ -165,14 +167,28 @@ def _fanned(graph: Graph, transactions: Transactions, order: int) -> tuple[Ints,
     return u, kind, v
 
 
-def _search(graph: Graph, transactions: Transactions, best: str, order: tuple[int, ...], found: Found) -> None:
-    """Look for one cycle of each kind in the components of a graph in which a cycle is at best of kind `best`."""
+def _search(
+    graph: Graph,
+    transactions: Transactions,
+    best: str,
+    order: tuple[int, ...],
+    paired: dict[str, Ints],
+    found: Found,
+) -> None:
+    """Look for one cycle of each kind in the components of a graph in which a cycle is at best of kind `best`.
+
+    `paired` are all cycles of two by kind, as lines of two transactions, listed or not.
+    """
     knots, labels = graph.knots()
     bounds = np.append(np.flatnonzero(np.diff(labels, prepend=-1)), len(labels))
     searched = 0
     home = np.full(graph.nodes, -1, np.int64)
     home[knots.source] = labels
     known: dict[int, set[str]] = {}
+    for kind, pairs in paired.items():
+        one, two = home[pairs[:, 0]], home[pairs[:, 1]]
+        for label in np.unique(one[one == two]).tolist():
+            known.setdefault(label, set()).add(kind)
     for cycle in found.cycles:
         homes = {int(home[txn]) for txn, _, _ in cycle.relations}
         if len(homes) == 1:

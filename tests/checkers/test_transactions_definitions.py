@@ -11,7 +11,7 @@ import pytest
 from transaction_definitions import STRONGEST, Seen, Story
 from transaction_histories import Txn, history
 
-from checkers.transactions import check_transactions
+from checkers.transactions import check_transactions, cycles
 
 LISTS, REGISTERS = "xyz", "uvw"
 NOBODYS = 99
@@ -93,14 +93,14 @@ def found(txns: list[Txn]) -> tuple[Counter[Seen], list[tuple[str, int]], dict[s
     """What the checker finds: phenomena, cycles, metrics."""
     finding = check_transactions(history(txns))
     phenomena: Counter[Seen] = Counter()
-    cycles = []
+    found_cycles = []
     for anomaly in finding.anomalies:
         if anomaly.kind in STRONGEST:
-            cycles.append((anomaly.kind, len(anomaly.operations)))
+            found_cycles.append((anomaly.kind, len(anomaly.operations)))
         else:
             phenomena[Seen(anomaly.kind, str(anomaly.key), tuple(anomaly.operations))] += 1
     assert finding.counts == dict(Counter(anomaly.kind for anomaly in finding.anomalies))
-    return phenomena, sorted(cycles), finding.metrics
+    return phenomena, sorted(found_cycles), finding.metrics
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -110,10 +110,56 @@ def test_what_transactions_show_is_what_the_definitions_say(draw: Any, seed: int
     for _ in range(30):
         txns = draw(rng)
         story = Story(txns)
-        phenomena, cycles, metrics = found(txns)
+        phenomena, named, metrics = found(txns)
         assert phenomena == story.phenomena(), txns
-        assert cycles == sorted(story.cycles()), txns
+        assert named == sorted(story.cycles()), txns
         assert metrics["components"] == story.components(), txns
         assert metrics["version_orders"] == sum(story.order(key) is not None for key in story.lists), txns
         if not any(story.dependencies()[1]):
             assert metrics["edges"] == story.edges(), txns
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("draw", [wild, sensible])
+def test_where_only_a_part_is_searched_each_cycle_is_one_all_the_same(
+    draw: Any, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cycles, "SMALL", 1)
+    rng = random.Random(100 + seed)
+    for _ in range(30):
+        txns = draw(rng)
+        story = Story(txns)
+        finding = check_transactions(history(txns))
+        named = [anomaly for anomaly in finding.anomalies if anomaly.kind in STRONGEST]
+        assert bool(named) == bool(story.cycles()), txns
+        for anomaly in named:
+            assert anomaly.kind in story.kinds_of(set(anomaly.operations)), (anomaly, txns)
+
+
+def rings(count: int) -> list[Txn]:
+    """Threes of transactions, each of which read what the one before it had appended."""
+    return [
+        Txn(place, 0, 100, [["append", f"k{place}", 1], ["r", f"k{place - place % 3 + (place + 2) % 3}", [1]]])
+        for place in range(3 * count)
+    ]
+
+
+def test_components_beyond_the_first_ones_are_counted_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = check_transactions(history(rings(12)))
+    assert finding.counts == {"G1c": 12}
+    assert (finding.metrics["components"], finding.metrics["components_not_searched"]) == (12, 0)
+    monkeypatch.setattr(cycles, "SEARCHED", 12)
+    assert check_transactions(history(rings(12))).metrics["components_not_searched"] == 0
+    monkeypatch.setattr(cycles, "SEARCHED", 1)
+    finding = check_transactions(history(rings(12)))
+    assert 0 < finding.counts["G1c"] < 12
+    assert all(len(anomaly.operations) == 3 for anomaly in finding.anomalies)
+    assert finding.metrics["components_not_searched"] > 0
+
+
+def test_pairs_beyond_the_listed_ones_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    twos = [Txn(place, 0, 100, [["append", f"k{place}", 1], ["r", f"k{place ^ 1}", [1]]]) for place in range(10)]
+    monkeypatch.setattr("checkers.transactions.MOST_LISTED", 2)
+    finding = check_transactions(history(twos))
+    assert finding.counts == {"G1c": 5}
+    assert [anomaly.operations for anomaly in finding.anomalies] == [[0, 1], [2, 3]]

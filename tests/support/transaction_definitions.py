@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, permutations, product
 from typing import Any, NamedTuple
 
 import networkx as nx
@@ -292,6 +292,21 @@ class Story:
                     if not any(dominates(known, kind) for known in kinds_known):
                         found.append((kind, frozenset(cycle)))
         return [(kind, len(txns)) for kind, txns in found]
+
+    def kinds_of(self, txns: set[int]) -> set[str]:
+        """The kinds of all cycles of just these transactions, by any of the edges between each two."""
+        direct, groups = self.dependencies()
+        between: dict[tuple[int, int], set[str]] = {}
+        for u, kind, v in set(direct).union(*groups):
+            between.setdefault((u, v), set()).add(kind)
+        for u, v in permutations(txns, 2):
+            between.setdefault((u, v), set()).update(o for o in ("process", "realtime") if self.precedes(o, u, v))
+        first, *others = sorted(txns)
+        return {
+            _name(list(kinds))
+            for order in permutations(others)
+            for kinds in product(*(between[pair] for pair in pairwise([first, *order, first])))
+        }
 
     def components(self) -> int:
         """How many sets of transactions there are, each of which must come before all others of its set."""
