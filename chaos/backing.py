@@ -26,6 +26,10 @@ COUNTED = ("evicted_keys", "expired_keys", "keyspace_hits", "keyspace_misses")
 """What nodes count themselves since they were started, by its name in INFO."""
 
 
+LOOKED_AT = 1_000
+"""Entries of each node that are read in the end: value, version and time to live."""
+
+
 def backed_by(workloads: Mapping[str, Mapping[str, Any]], run_dir: Path) -> DatabaseSpec | None:
     """Where the database of a run is, if one of its workloads (options by name) has one."""
     options = workloads.get(NAME)
@@ -65,11 +69,12 @@ class Backing:
             self._record(done)
 
     def left(self, system: System, holds: Mapping[str, Sequence[str]], stored: Callable[[str], str]) -> None:
-        """Record what each node still holds of the items (`holds` are keys by node): value, version, ms to live."""
+        """Record what each node still holds of the items (`holds` are keys by node), and its first entries whole."""
         items = set(self._workload.items)
         for node, keys in holds.items():
-            entries = [_entry(system, node, key, stored(key)) for key in keys if key in items]
-            value = {"node": node, "entries": [entry for entry in entries if entry is not None]}
+            held = [key for key in keys if key in items]
+            entries = [_entry(system, node, key, stored(key)) for key in held[:LOOKED_AT]]
+            value = {"node": node, "held": len(held), "entries": [entry for entry in entries if entry is not None]}
             self._record(Event(type="info", f="cached", process="controller", time=system.now_ns(), value=value))
 
     def counted(self, system: System) -> None:

@@ -18,7 +18,8 @@ Nothing here is an anomaly: the checker measures, and a claim says how much is t
   entries count as there.
 * *Stale*: a read that returned version v of an item and began after a commit of a later version had ended. It was
   stale for as long as lies between that commit, the first of them, and the beginning of the read.
-* *Left*: entries that are in the cache when all is at rest, and of those the ones older than the database's item.
+* *Left*: entries that are in the cache when all is at rest; of those that were looked at the ones that are older than
+  the database's item, and of these the ones that have no time to live.
 """
 
 from __future__ import annotations
@@ -268,7 +269,7 @@ def _counted(history: History, name: str) -> dict[str, int]:
 
 
 def _left(history: History) -> dict[str, int]:
-    """Entries that nodes held when all was at rest; `stale_for_good` have no time to live."""
+    """Entries that nodes held when all was at rest, and how old those were that the controller looked at."""
     operations = history.operations
     versions = {
         operations.key_name(row): detail["fill"].get("version", NO_VERSION)
@@ -279,8 +280,8 @@ def _left(history: History) -> dict[str, int]:
     entries = [entry for value in said for entry in value["entries"]]
     stale = [entry for entry in entries if entry[2] < versions.get(entry[0], NO_VERSION)]
     return {
-        "entries": len(entries),
-        "keys": len({entry[0] for entry in entries}),
+        "entries": sum(value["held"] for value in said),
+        "looked_at": len(entries),
         "stale": len(stale),
         "stale_for_good": sum(entry[3] < 0 for entry in stale),
     }

@@ -8,7 +8,7 @@ one after the other, so that more of them need more processes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -45,9 +45,6 @@ class Database(Protocol):
 
     def store(self, item: str, value: int) -> int:
         """Write an item, committed when this returns; returns its new version. Refused when there is no such item."""
-
-    def everything(self) -> Mapping[str, Row]:
-        """All items."""
 
     def drop(self) -> None:
         """Remove what was made on a server; a file in the run directory stays."""

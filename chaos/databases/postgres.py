@@ -6,7 +6,7 @@ read by each process for itself, and are written nowhere. Each run has a table o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from chaos.databases import Row
@@ -51,11 +51,6 @@ class Postgres:
         if not found:
             raise Refused(f"the database has no item {item}")
         return int(found[0][0])
-
-    def everything(self) -> Mapping[str, Row]:
-        """See `Database`."""
-        found = self._run(f"SELECT id, value, version FROM {self._table}")
-        return {item: Row(value, version) for item, value, version in found}
 
     def drop(self) -> None:
         """See `Database`."""

@@ -7,7 +7,7 @@ forced to the disk (`synchronous = OFF`): a killed process loses nothing by that
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,6 @@ class Sqlite:
         if not isinstance(found[0][0], int):
             raise Doubtful(f"the database says that {item} has version {found[0][0]!r}")
         return found[0][0]
-
-    def everything(self) -> Mapping[str, Row]:
-        """See `Database`."""
-        return {item: Row(value, version) for item, value, version in self._rows(f"SELECT * FROM {self._table}")}
 
     def drop(self) -> None:
         """The file stays with the run."""

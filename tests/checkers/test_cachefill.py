@@ -276,11 +276,13 @@ def test_what_is_left_in_the_cache_is_compared_with_the_database():
         about = {"f": "read", "process": 1_000_000, "key": key, "final": True}
         log.events.append(Event(type="invoke", time=100 * MS, via="database", **about))
         log.events.append(Event(type="ok", time=100 * MS, fill={"version": version}, **about))
-    log.told("controller", "cached", 90, {"node": "n1", "entries": [["i0", None, 0, 50], ["i1", None, 0, 70]]})
-    log.told("controller", "cached", 90, {"node": "n2", "entries": [["i0", None, 0, -1]]})
+    log.told(
+        "controller", "cached", 90, {"node": "n1", "held": 2, "entries": [["i0", None, 0, 50], ["i1", None, 0, 70]]}
+    )
+    log.told("controller", "cached", 90, {"node": "n2", "held": 9, "entries": [["i0", None, 0, -1]]})
     log.told("controller", "stats", 90, {"node": "n2", "evicted_keys": 7, "expired_keys": 1})
     measured = log.measured()
-    assert measured["left"] == {"entries": 3, "keys": 2, "stale": 2, "stale_for_good": 1}
+    assert measured["left"] == {"entries": 11, "looked_at": 3, "stale": 2, "stale_for_good": 1}
     assert measured["evicted"] == {"n2": 7}
 
 
