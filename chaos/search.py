@@ -7,7 +7,8 @@ examples: a failure that is still there is told at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 
 from chaos.claims import broken_kinds
 from chaos.errors import BadInput, CachequakeError, RunFailed
+from chaos.judge import check_run
 from chaos.run import run_scenario
 from chaos.scenario import SUFFIX, Scenario, load_scenario
 from chaos.schedules import Schedule, Situation, change, draw, possible_kinds, situations, with_faults
@@ -81,34 +83,52 @@ def search(
     store: Path = STORE,
     server: str | None = None,
     jobs: int = 1,
+    dask: str | None = None,
     on_run: Callable[[int, int], None] = lambda schedules, situations: None,
 ) -> Found:
     """Run schedules until one breaks a claim (or shows an anomaly of one of `wanted`), for at most about `budget_s`.
 
     `kinds` are the kinds of fault to draw from: all that the scenario can have unless given. The same `seed` tries the
-    same schedules as long as they lead to the same situations. Raises BadInput when there is nothing to look for, and
-    RunFailed when no run goes as planned.
+    same schedules as long as they lead to the same situations. With `dask` the runs take place on a Dask cluster (see
+    `chaos.on_dask.dask_workers`), as many at a time as it has workers.
+
+    Raises BadInput when there is nothing to look for, and RunFailed when no run goes as planned.
     """
     if not wanted and not any(claim.limit == "count" for claim in scenario.claims):
         raise BadInput(f"{scenario.name} claims nothing about anomalies: name what to look for, with --for lost-write")
     began = time.monotonic()
-    attempt = partial(_attempt, tuple(wanted), server, out)
+    attempt = partial(_attempt, tuple(wanted), server)
     for file in sorted(store.glob(f"{scenario.name}-*{SUFFIX}")):
         kept = load_scenario(file)
-        outcome = attempt(kept)
+        outcome = attempt(out, kept)
         if outcome.broken:
             return Found(kept, outcome.broken, file, True, 1, len(outcome.situations), 0, time.monotonic() - began)
     hunt = _Hunt(scenario, list(kinds) or possible_kinds(scenario), seed)
-    with workers(jobs) as each:
+    with _several(attempt, out, jobs, dask) as (width, outcomes):
         while time.monotonic() - began < budget_s:
-            batch = [hunt.next() for _ in range(jobs)]
-            for tried, outcome in zip(batch, each(attempt, batch), strict=True):
+            batch = [hunt.next() for _ in range(width)]
+            for tried, outcome in zip(batch, outcomes(batch), strict=True):
                 hunt.learn(tried, outcome)
                 if outcome.broken:
                     file = keep(tried, outcome.broken, store)
                     return hunt.found(tried, outcome.broken, file, time.monotonic() - began)
             on_run(hunt.count, len(hunt.seen))
     return hunt.found(None, (), None, time.monotonic() - began)
+
+
+@contextmanager
+def _several(
+    attempt: Callable[[Path, Scenario], Outcome], out: Path, jobs: int, dask: str | None
+) -> Iterator[tuple[int, Callable[[list[Scenario]], Iterator[Outcome]]]]:
+    """How many runs at a time, and what carries them out."""
+    if dask is None:
+        with workers(jobs) as each:
+            yield jobs, lambda batch: each(partial(attempt, out), batch)
+        return
+    from chaos.on_dask import dask_workers
+
+    with dask_workers(dask, jobs) as cluster:
+        yield cluster.count, lambda batch: cluster.each(attempt, out, batch, arrived=check_run)
 
 
 class _Hunt:

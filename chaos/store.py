@@ -73,6 +73,14 @@ def _point_latest(out: Path, run_dir: Path) -> None:
     temporary.replace(out / "latest")
 
 
+def adopt_run(run_dir: Path, out: Path) -> Path:
+    """Move a run that was made elsewhere below `out`, as the latest of them; returns where it is now."""
+    place = _fresh(out, run_dir.name)
+    run_dir.replace(place)  # over the empty directory that holds the name
+    _point_latest(out, place)
+    return place
+
+
 def remove_run(run_dir: Path) -> None:
     """Remove a run that nobody needs; if it was the latest, `latest` is the one before it, or nothing."""
     shutil.rmtree(run_dir)

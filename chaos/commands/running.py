@@ -168,6 +168,13 @@ def compare(
 )
 @click.option("--fault", "kinds", metavar="KIND", multiple=True, help="A kind of fault to draw from; else all.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, help="How many at a time (virtual only).")
+@click.option(
+    "--dask",
+    metavar="[ADDRESS]",
+    is_flag=False,
+    flag_value="",
+    help="Run on the Dask cluster with its scheduler at tcp://HOST:8786; without an address, on --jobs workers here.",
+)
 @click.option("--store", type=click.Path(path_type=Path), help="Where failures are kept; .cachequake/failures.")
 @click.option("--time", "duration_", metavar="5s", help="How long the load lasts in each run.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a key of the scenario.")
@@ -181,6 +188,7 @@ def search(
     wanted: tuple[str, ...],
     kinds: tuple[str, ...],
     jobs: int,
+    dask: str | None,
     store: Path | None,
     duration_: str | None,
     settings: tuple[str, ...],
@@ -207,6 +215,7 @@ def search(
         store=store or STORE,
         server=server,
         jobs=jobs,
+        dask=dask,
         on_run=lambda schedules, found: click.echo(f"{schedules} schedules, {found} situations", err=True),
     )
     click.echo(done.in_words())

@@ -1,6 +1,10 @@
 """From nothing to a small failing scenario, in virtual time: search, and shrink what was found."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,3 +38,22 @@ def test_a_lost_write_is_found_from_steady_and_made_small(tmp_path, capsys, monk
     assert len(after.nemesis) <= len(before.nemesis)
     assert after.duration_ms <= before.duration_ms
     assert run_command(["run", str(made)]) == 1
+
+
+@pytest.mark.soak
+def test_the_same_is_found_on_the_workers_of_a_dask_cluster(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.chdir(tmp_path)
+    look = ["search", "steady", "--time", "4s", "--for", "lost-write", "--budget", "100s", "--seed", "1"]
+    small = ["--set", "clients.rate=50", "--set", "workload={set: {keys: 5}}"]
+    run = subprocess.run(
+        [sys.executable, "-c", "from chaos.cli import main; main()", *look, *small, "--dask", "--jobs", "2"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1, run.stderr
+    assert re.match(r"lost-write with ", run.stdout)
+    reproduce = json.loads((tmp_path / "runs" / "latest" / "results.json").read_text())["reproduce"]
+    assert reproduce == f"cachequake replay runs/{(tmp_path / 'runs' / 'latest').resolve().name}"
