@@ -29,9 +29,11 @@ def list_scenarios() -> None:
         table.add_row(name, read_summary(name))
     Console().print(table)
     gallery = Table(box=None, show_header=False, title="Published failures", title_justify="left")
+    gallery.add_column(no_wrap=True)
     for name in incident_names():
         incident = load_scenario(name).incident
-        gallery.add_row(name, read_summary(name), " ".join(incident.reported if incident else ()))
+        reported = f" ({', '.join(incident.reported)})" if incident and incident.reported else ""
+        gallery.add_row(name, read_summary(name) + reported)
     Console().print(gallery)
 
 

@@ -26,8 +26,8 @@ def test_incidents_are_listed_apart_and_with_what_reported_them(capsys):
     assert run_command(["list"]) == 0
     before, gallery = capsys.readouterr().out.split("Published failures")
     assert "steady" in before
-    assert "redis/redis#6062" in gallery
-    assert gallery.count("incidents/") == len(incident_names())
+    assert "redis/redis#6062" in gallery.replace("\n", "")
+    assert all(name in gallery for name in incident_names())
 
 
 def test_an_incident_that_is_misspelt_names_the_nearest():
