@@ -23,13 +23,13 @@ class Script:
         self.events: list[Event] = []
         self.ms = 0
 
-    def does(self, f: str, key: str, value: Any, node: str, **more: Any) -> Script:
+    def does(self, f: str, key: str, value: Any, node: str | None, **more: Any) -> Script:
         return self._does(f, key, value, node, 0, **more)
 
     def final(self, key: str, value: Any, node: str) -> Script:
         return self._does("read", key, value, node, 1_000_000, final=True)
 
-    def _does(self, f: str, key: str, value: Any, node: str, process: int, **more: Any) -> Script:
+    def _does(self, f: str, key: str, value: Any, node: str | None, process: int, **more: Any) -> Script:
         self.ms += 1
         start = self.ms * 1_000_000
         final, via = more.pop("final", False), more.pop("via", None)
@@ -57,6 +57,18 @@ class Script:
 
     def history(self) -> History:
         return from_events(self.events, self.header)
+
+
+def test_an_operation_that_asked_several_nodes_was_a_request_to_each() -> None:
+    script = Script()
+    script.does("read", "k0", None, "n1").does("write", "k0", 1, "n2", hops=["n1", "n2"])
+    script.does("write", "k1", 2, "n1", hops=["n1", "n3", "n3"])  # copies of one key
+    script.does("read", "k2", 3, "n4", via="hit", fill={"asked": ["n4"]})
+    script.does("read", "k2", 3, None, fill={"asked": ["n4", "n4"]})  # missed, loaded, and put there
+    metrics = check_balance(script.history()).metrics
+    assert metrics["requests"] == {"n1": 3, "n2": 1, "n3": 2, "n4": 3}
+    assert metrics["hottest_share"] == pytest.approx(3 / 9)
+    assert metrics["max_over_mean"] == pytest.approx(3 * 4 / 9)
 
 
 def resized() -> Script:
