@@ -1,10 +1,12 @@
 """The gallery of published failures: every file says what it shows, and a run's result tells whether it did."""
 
+import msgspec
 import pytest
 
 from chaos.cli import run_command
 from chaos.errors import BadInput
 from chaos.incidents import Incident
+from chaos.plan import Plan, make_plan
 from chaos.result import Result, Server
 from chaos.scenario import builtin_names, incident_names, load_scenario, read_summary, validate
 from chaos.yaml_source import parse_yaml
@@ -20,6 +22,9 @@ def test_every_incident_says_what_it_shows_and_survives_being_written(name):
     assert made.claims
     assert len(read_summary(name)) > 40
     assert validate(parse_yaml(made.to_yaml(), "again")) == made
+    encoded = msgspec.json.encode(make_plan(made, 7))
+    assert encoded == msgspec.json.encode(make_plan(load_scenario(name), 7))
+    assert msgspec.json.decode(encoded, type=Plan).scenario.incident == made.incident
 
 
 def test_incidents_are_listed_apart_and_with_what_reported_them(capsys):
