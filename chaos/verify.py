@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,8 @@ from chaos.deploy.virtual.trace import TRACE
 from chaos.errors import BadInput
 from chaos.plan import read_plan
 from chaos.run import Listener, run_plan
-from chaos.store import HISTORY, PLAN
+from chaos.side_by_side import workers
+from chaos.store import HISTORY, PLAN, remove_run
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,55 @@ def verify_run(
     files = [TRACE, HISTORY, *sorted(f"logs/{path.name}" for path in (run_dir / "logs").glob("n*.log"))]
     found = [difference for file in files if (difference := _compare(file, run_dir, again)) is not None]
     return Verification(again, len((run_dir / TRACE).read_bytes().splitlines()), found)
+
+
+@dataclass(frozen=True)
+class Verifications:
+    """What came of several repetitions of one run."""
+
+    each: list[Verification]
+
+    @property
+    def identical(self) -> int:
+        """How many of them were."""
+        return sum(not one.differences for one in self.each)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all were identical, else 1."""
+        return 0 if self.identical == len(self.each) else 1
+
+    def in_words(self) -> str:
+        """Lines for a person: how many, and of those that were not where they differ."""
+        lines = [f"identical in {self.identical} of {len(self.each)}: {self.each[0].turns:,} turns of the servers each"]
+        lines += [f"{one.run_dir}: {one.in_words()}" for one in self.each if one.differences]
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """What `verify --times --json` prints."""
+        fields = {
+            "identical": self.identical,
+            "times": len(self.each),
+            "turns": self.each[0].turns,
+            "different": {str(one.run_dir): one.differences for one in self.each if one.differences},
+        }
+        return msgspec.json.format(msgspec.json.encode(fields), indent=2).decode()
+
+
+def verify_times(run_dir: Path, times: int, *, jobs: int = 1, server: str | None = None, out: Path) -> Verifications:
+    """Carry the plan of `run_dir` out so many times, `jobs` at a time, and compare each; only what differs is kept.
+
+    Raises what `verify_run` raises.
+    """
+    with workers(jobs) as each:
+        return Verifications(list(each(partial(_verify_again, run_dir, server, out), range(times))))
+
+
+def _verify_again(run_dir: Path, server: str | None, out: Path, number: int) -> Verification:
+    done = verify_run(run_dir, server=server, out=out)
+    if not done.differences:
+        remove_run(done.run_dir)
+    return done
 
 
 def _compare(file: str, first: Path, second: Path) -> Difference | None:

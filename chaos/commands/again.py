@@ -93,14 +93,20 @@ def _replay_times(run_dir: Path, times: int, as_json: bool, how: dict[str, Any])
 
 @click.command()
 @click.argument("run_name", metavar="RUN")
+@click.option("--times", type=click.IntRange(min=1), help="Run it so often, keep what differs, and count.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="How many of them at a time.")
 @SERVER
 @OUT
 @JSON
-def verify(run_name: str, server: str | None, out: Path, as_json: bool) -> int:
+def verify(run_name: str, times: int | None, jobs: int, server: str | None, out: Path, as_json: bool) -> int:
     """Run the seed of RUN, a run in virtual time, once more, and name the first turn of a server that differs."""
     from chaos.store import find_run
-    from chaos.verify import verify_run
+    from chaos.verify import verify_run, verify_times
 
+    if times is not None:
+        several = verify_times(find_run(run_name, out), times, jobs=jobs, server=server, out=out)
+        click.echo(several.to_json() if as_json else several.in_words())
+        return several.exit_code
     with progress(as_json) as listener:
         outcome = verify_run(find_run(run_name, out), server=server, out=out, on_progress=listener)
     click.echo(outcome.to_json() if as_json else outcome.in_words())

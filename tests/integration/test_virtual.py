@@ -22,7 +22,7 @@ from chaos.errors import BadInput, RunFailed, ServerError
 from chaos.run import run_scenario
 from chaos.scenario import load_scenario
 from chaos.store import HISTORY, read_executed
-from chaos.verify import verify_run
+from chaos.verify import verify_run, verify_times
 from checkers import load
 from nemeses.system import Kill, Links, Pause, Unreachable
 
@@ -67,8 +67,13 @@ def test_verify_says_that_nothing_differs_and_names_what_does(tmp_path):
     lines = (first / TRACE).read_text().splitlines()
     lines[100] = lines[100].replace(" n", " x", 1)
     (first / TRACE).write_text("\n".join(lines))
-    (difference,) = verify_run(first, out=tmp_path).differences
-    assert (difference.file, difference.line, difference.before) == (TRACE, 101, lines[100])
+    again = verify_times(first, 2, jobs=2, out=tmp_path)
+    assert (again.identical, again.exit_code) == (0, 1)
+    assert "identical in 0 of 2" in again.in_words()
+    for one in again.each:
+        (difference,) = one.differences
+        assert (difference.file, difference.line, difference.before) == (TRACE, 101, lines[100])
+        assert one.run_dir.is_dir(), "what differs is kept"
 
 
 def test_a_campaign_runs_seeds_side_by_side_and_keeps_those_that_found_something(tmp_path):
@@ -197,7 +202,6 @@ def test_a_replica_gets_a_large_dataset_through_a_full_sync():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"clients.route": "cluster"}, "route cluster runs in real time"),
         ({"cluster.config": {"io-threads": "4"}}, "io-threads above 1"),
         ({"cluster.config": {"tls-port": "6380"}}, "virtual has no TLS"),
     ],
