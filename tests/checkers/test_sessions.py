@@ -125,3 +125,18 @@ def test_what_was_not_compared_is_counted_and_leaves_the_verdict_open(monkeypatc
     assert finding.reason is not None
     assert finding.reason.startswith("1 stale reads were not compared")
     assert finding.metrics["not_compared_across_keys"] == 1
+
+
+def test_the_work_is_bounded_by_what_is_gone_through_for_all_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two keys were read too old. For x one read of another key is gone through, for z three."""
+    ons = [
+        _on(0, "write", key, value, time) for time, (key, value) in enumerate((("x", 1), ("x", 2), ("z", 5), ("z", 6)))
+    ]
+    ons = [on._replace(op=on.op._replace(start=2 * on.op.start, end=2 * on.op.start + 1)) for on in ons]
+    ons += [_on(0, "write", "y", 3, 10), _on(1, "read", "y", 3, 12)]
+    ons += [_on(1, "read", "x", 1, 14), _on(1, "read", "x", 1, 16), _on(1, "read", "z", 5, 18)]
+    kind = "non-monotonic-write-across-keys"
+    for most, found, skipped in ((4, 3, 0), (3, 2, 1), (1, 2, 1), (0, 0, 3)):
+        monkeypatch.setattr(causality, "MOST", most)
+        finding = check_sessions(as_history_of_keys(ons))
+        assert (finding.counts.get(kind, 0), finding.metrics["not_compared_across_keys"]) == (found, skipped), most
