@@ -10,6 +10,7 @@
 | `bus` | `isolate` on the cluster bus only: clients and replication go on |
 | `data` | `isolate` on the data port only: replication stops, the cluster sees nothing |
 | `replication` | each target from its replicas (or its primary), on the data port only |
+| `replica-bus` | the same, on the cluster bus only: the replicas have the data and hear nothing of the slots |
 
 With `with_clients: k` the first k clients share the targets' fate (they reach the targets only), and the other
 clients do not reach the targets; without it every client reaches every node, as clients outside a cluster may.
@@ -69,10 +70,13 @@ def _bridge(targets: Sequence[str], nodes: Sequence[str], survey: Survey, draw: 
     return _both(others[: len(others) // 2], others[len(others) // 2 :])
 
 
-def _replication(targets: Sequence[str], nodes: Sequence[str], survey: Survey, draw: Stream) -> list[Cut]:
-    primaries = {node: row.primary for node, row in survey.rows.items() if row.primary is not None}
-    peers = {node: [primaries[node]] if node in primaries else survey.replicas_of(node) for node in targets}
-    return [cut for node, ends in peers.items() for cut in _both([node], ends, "data")]
+def _within_shards(port: Port) -> Shape:
+    def shape(targets: Sequence[str], nodes: Sequence[str], survey: Survey, draw: Stream) -> list[Cut]:
+        primaries = {node: row.primary for node, row in survey.rows.items() if row.primary is not None}
+        peers = {node: [primaries[node]] if node in primaries else survey.replicas_of(node) for node in targets}
+        return [cut for node, ends in peers.items() for cut in _both([node], ends, port)]
+
+    return shape
 
 
 SHAPES: dict[str, Shape] = {
@@ -84,7 +88,8 @@ SHAPES: dict[str, Shape] = {
     "one-way-out": lambda targets, nodes, survey, draw: _both(targets, _rest(nodes, targets))[:1],
     "bus": _alone("bus"),
     "data": _alone("data"),
-    "replication": _replication,
+    "replication": _within_shards("data"),
+    "replica-bus": _within_shards("bus"),
 }
 """Every shape, in the order of the table above."""
 

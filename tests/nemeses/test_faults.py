@@ -258,6 +258,7 @@ ALL = {"n1", "n2", "n3", "n4", "n5", "n6"}
         ("data", ["n1"], {(a, b, "data") for a in ALL for b in ALL if a != b and "n1" in (a, b)}),
         ("replication", ["n1"], {("n1", "n4", "data"), ("n4", "n1", "data")}),
         ("replication", ["n4"], {("n1", "n4", "data"), ("n4", "n1", "data")}),
+        ("replica-bus", ["n1"], {("n1", "n4", "bus"), ("n4", "n1", "bus")}),
     ],
 )
 def test_what_each_shape_cuts(shape: str, nodes: list[str], cut: set[tuple[str, str, str]]) -> None:
