@@ -321,3 +321,64 @@ def test_what_is_measured_can_be_claimed(name, value, holds, measured):
 def test_a_claim_about_a_cache_that_is_not_there_says_so():
     _, (result,) = judge([parse_claim("stampedes", 0)], check(Log().history()))
     assert (result.holds, result.reason) == (True, "nothing to check")
+
+
+def test_every_figure_of_one_history():
+    log = Log()
+    log.lasted(2_000)
+    log.load(0, 11, version=0, ttl_ms=400)
+    log.load(5, 20, version=0)
+    log.load(8, 10, key="m1", version=None)
+    log.read(30, 31, version=0)
+    log.read(31, 32, key="m1", via="negative")
+    log.read(32, 36, via="flight", version=0, load=[5, 19])
+    log.write(40, 50, 1, commit=(41, 45))
+    log.read(60, 61, version=0)
+    log.read(160, 162, version=0)
+    log.fault(500, 1_100)
+    for at in range(600, 700, 20):
+        log.load(at, at + 31, key="i2", version=2, ttl_ms=0)
+    log.read(1_300, 1_310, via="database", load=[1_301, 1_309], version=1)
+    log.write(1_400, 1_410, 2, commit=(1_401, 1_405), entry="fail")
+    log.write(1_420, 1_430, 3, commit=(1_421, 1_425), entry="none")
+    log.read(1_500, 1_501, version=2)
+    over_time = [(0, 7, 0.4286), (100, 1, 1.0), (600, 5, 0.0), (1_300, 1, 0.0), (1_500, 1, 1.0)]
+    a_second = [30.0, 0.0, 0.0, 0.0, 0.0, 0.0, 50.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 10.0]
+    struck = {"fault": 0, "kind": "kill", "phase": "struck", "at_ms": 500.0, "before_per_s": 6.0, "peak_per_s": 20.0}
+    struck |= {"peak_at_ms": 500.0, "hit_rate_before": 0.5, "hit_rate_lowest": 0.0}
+    over = {"fault": 0, "kind": "kill", "phase": "over", "at_ms": 1_100.0, "before_per_s": 5.0, "peak_per_s": 4.0}
+    over |= {"peak_at_ms": 1_100.0, "hit_rate_before": 1 / 6, "hit_rate_lowest": 0.0}
+    greatest = [
+        {"key": "i0", "at_ms": 0.0, "at_once": 2, "operations": [2, 4]},
+        {"key": "i2", "at_ms": 600.0, "at_once": 2, "operations": [22, 24, 26, 28, 30]},
+    ]
+    assert log.measured() == {
+        "checked": 18,
+        "reads": {"database": 1, "flight": 1, "hit": 4, "load": 8, "negative": 1},
+        "hit_rate": pytest.approx(1 / 3),
+        "miss_rate": pytest.approx(2 / 3),
+        "hit_rate_over_time": [{"at_ms": at, "reads": reads, "rate": rate} for at, reads, rate in over_time],
+        "loads": 9,
+        "loads_per_s": 4.5,
+        "loads_over_time": [{"at_ms": 100 * place, "per_s": rate} for place, rate in enumerate(a_second)],
+        "storms": [struck, pytest.approx(over)],
+        "stampedes": 2,
+        "stampede": {"largest": 2, "wasted": 5, "greatest": greatest},
+        "penetration": pytest.approx(1 / 9),
+        "absent": {"loads": 1, "kept_off": 1},
+        "avalanches": 0,
+        "avalanche": {"stretch_ms": None, "greatest": []},
+        "stale": {
+            "reads": 3,
+            "share": 0.2,
+            "max_ms": 115.0,
+            "p50_ms": 75.0,
+            "max_versions": 1,
+            "by": {"hit": 3},
+            "worst": [18],
+        },
+        "writes": {"fail": 1, "none": 1, "ok": 1},
+        "fallbacks": 1,
+        "evicted": {},
+        "left": {"entries": 0, "looked_at": 0, "stale": 0, "stale_for_good": 0},
+    }
