@@ -67,5 +67,7 @@ def test_every_incident_shows_on_a_server_that_has_it(name, tmp_path):
     concerned = [path for server, path in installed().items() if incident.concerns(server)]
     if not concerned:
         pytest.skip(f"needs one of {', '.join(incident.servers)}")
-    tried = [run(name, tmp_path, concerned[0], seed=seed)[1] for seed in (1, 2, 3)]
-    assert any(incident.shown(result) for result in tried), [result.counts for result in tried]
+    tried = []
+    while len(tried) < 3 and not any(incident.shown(result) for result in tried):
+        tried.append(run(name, tmp_path, concerned[0], seed=1 + len(tried))[1])
+    assert incident.shown(tried[-1]), [result.counts for result in tried]
