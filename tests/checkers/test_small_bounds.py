@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from checkers import edn
+from checkers import edn, foreign
 from checkers.availability import check_availability
 from checkers.context import Timeline, View
 from checkers.counters import fewest, most, tallies_of
+from checkers.durability import check_durability
 from checkers.elements import elements_of
-from checkers.history import Event, History, from_events
+from checkers.history import Event, History, HistoryError, from_events
 
 
 def recorded(*ops: tuple[Any, ...]) -> History:
@@ -93,3 +96,49 @@ def test_a_key_that_is_a_list_keeps_its_value() -> None:
     assert edn.loads("{[1 2] 3 [4] {[5] 6}}") == {(1, 2): 3, (4,): {(5,): 6}}
     with pytest.raises(edn.EdnError, match="2 forms where one was expected"):
         edn.loads("1 2")
+
+
+def test_who_began_when_another_ended_may_have_come_before_it() -> None:
+    """Of two acknowledged writes the last final read shows the first; the second was lost only if it came after."""
+    for start, lost in ((5, {}), (6, {"lost-write": 1})):
+        events = [Event("info", "phase", "controller", time=20, value={"phase": "converged"})]
+        for process, value, begun in ((0, 1, 0), (1, 2, start)):
+            events.append(Event("invoke", "write", process, time=begun, key="k", value=value))
+            events.append(Event("ok", "write", process, time=begun + 5, key="k", value=value, node="n1"))
+        events.append(Event("invoke", "read", 10**6, time=30, key="k", final=True))
+        events.append(Event("ok", "read", 10**6, time=31, key="k", value=1, node="n1", final=True))
+        assert check_durability(from_events(sorted(events, key=lambda event: event.time or 0))).counts == lost
+
+
+@pytest.mark.parametrize("via", [None, "cross-slot", "undeclared"])
+def test_a_write_to_several_slots_makes_no_promise_to_a_group(via: str | None) -> None:
+    events = [Event("info", "phase", "controller", time=20, value={"phase": "converged"})]
+    for process, (value, way) in enumerate((({"{g}a": 1}, None), ({"{g}a": 2}, via))):
+        events.append(Event("invoke", "mset", process, time=10 * process, key="{g}", value=value, via=way))
+        events.append(Event("ok", "mset", process, time=10 * process + 5, key="{g}", value=value, node="n1"))
+    events.append(Event("invoke", "mget", 10**6, time=30, key="{g}", value={"{g}a": None}, final=True))
+    events.append(Event("ok", "mget", 10**6, time=31, key="{g}", value={"{g}a": 1}, node="n1", final=True))
+    counts = check_durability(from_events(sorted(events, key=lambda event: event.time or 0))).counts
+    assert counts == ({"lost-write": 1} if via is None else {})
+
+
+@pytest.mark.parametrize(("asked", "answered"), [(True, False), (False, True)])
+def test_a_read_is_final_when_either_of_its_events_says_so(asked: bool, answered: bool) -> None:
+    events = [Event("invoke", "read", 0, time=1, final=asked), Event("ok", "read", 0, time=2, final=answered)]
+    assert from_events(events).operations.final.tolist() == [True]
+
+
+def test_times_of_which_some_are_fractions_are_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "h.json"
+    lines = [{"process": 0, "type": "invoke", "f": "read", "time": 0}]
+    lines += [{"process": 0, "type": "ok", "f": "read", "time": 0.5, "value": 1}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    operations = foreign.read(path).operations
+    assert (operations.start[0], operations.end[0]) == (0, 500_000_000)
+
+
+def test_a_map_without_a_type_is_no_operation(tmp_path: Path) -> None:
+    path = tmp_path / "h.edn"
+    path.write_text("{:type :invoke, :process 0, :f :read}\n{:process 0, :f :read}\n")
+    with pytest.raises(HistoryError, match=r"h\.edn:2: not an operation"):
+        foreign.read(path)
