@@ -269,3 +269,15 @@ def test_of_several_legal_prefixes_the_longest_is_told_and_every_state_that_is_p
     assert sorted(outcome.order) == [0, 1, 2, 3]  # what was put last but one was overwritten
     assert outcome.stuck == [4]
     assert set(outcome.states) == {"ab", UNSEEN}
+
+
+def test_a_counter_may_go_down_again_before_the_next_read() -> None:
+    """With 1, -1 and 2 to add at any time, it may read 1, then 0; but then not 3 without going up by all there is."""
+    adds = [Call(n, 0, 90, "add", amount, amount) for n, amount in enumerate((1, -1, 2))]
+    reads = [Call(10, 0, 5, "read", 1, 1), Call(11, 6, 9, "read", 0, 0)]
+    model = MODELS["counter"]()
+    assert search(model, [*adds, *reads], 0, Budget.of(60)).verdict is Verdict.VALID
+    assert search(model, [*adds, *reads, Call(12, 10, 12, "read", 2, 2)], 0, Budget.of(60)).verdict is Verdict.VALID
+    for wrong in (-1, 1, 3, 4):
+        outcome = search(model, [*adds, *reads, Call(12, 10, 12, "read", wrong, wrong)], 0, Budget.of(60))
+        assert (outcome.verdict, outcome.stuck[0]) == (Verdict.INVALID, 12)
