@@ -21,6 +21,7 @@ from chaos.run import run_scenario
 from chaos.scenario import Scenario
 from chaos.side_by_side import refuse_disturbance, workers
 from chaos.store import remove_run
+from chaos.verify import verify_run
 
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -37,6 +38,8 @@ class Trial(msgspec.Struct, frozen=True):
     """Directory of the run; None when it was removed because it found nothing."""
     error: str | None = None
     """Why it did not go as planned."""
+    differs: str | None = None
+    """Where a second run of the seed differed first, in words; None where it did not, or was not asked for."""
 
 
 class Campaign(msgspec.Struct):
@@ -46,11 +49,15 @@ class Campaign(msgspec.Struct):
     seconds: float
     """Of real time."""
     trials: list[Trial]
+    verified: bool = False
+    """Whether every seed was run twice."""
 
     @property
     def exit_code(self) -> int:
-        """The worst of all: 255 when a run failed, 1 when one broke a claim, 2 when one is unknown, else 0."""
-        codes = {EXIT_CRASH if trial.error else EXIT_CODES[trial.claims_verdict] for trial in self.trials}
+        """The worst of all: 255 a run failed or differed, 1 one broke a claim, 2 one is unknown, else 0."""
+        codes = {
+            EXIT_CRASH if trial.error or trial.differs else EXIT_CODES[trial.claims_verdict] for trial in self.trials
+        }
         return next((code for code in (EXIT_CRASH, 1, 2) if code in codes), 0)
 
     def in_words(self) -> str:
@@ -65,6 +72,10 @@ class Campaign(msgspec.Struct):
         lines.append(", ".join(f"claims {verdict}: {count}" for verdict, count in sorted(claims.items())))
         lines += [f"{kind}: {len(seeds)} seeds, the first is {seeds[0]}" for kind, seeds in sorted(found.items())]
         lines += [f"seed {trial.seed} failed: {trial.error}" for trial in self.trials if trial.error]
+        lines += [f"seed {trial.seed} is not repeatable: {trial.differs}" for trial in self.trials if trial.differs]
+        if self.verified:
+            same = sum(trial.differs is None and not trial.error for trial in self.trials)
+            lines.append(f"run twice: identical in {same} of {len(self.trials)}")
         return "\n".join(line for line in lines if line)
 
     def to_json(self) -> str:
@@ -85,6 +96,7 @@ def run_campaign(
     seeds: Sequence[int],
     *,
     jobs: int = 1,
+    verify: bool = False,
     server: str | None = None,
     out: Path = Path("runs"),
     on_trial: Callable[[Trial], None] = lambda trial: None,
@@ -92,21 +104,26 @@ def run_campaign(
 ) -> Campaign:
     """Run every seed, `jobs` at a time, each on a processor of its own; `on_trial` hears of them in their order.
 
+    With `verify` each is run twice, and the two are compared (in virtual time only); both are kept if they differ.
+
     Raises BadInput when the deployment cannot do what the scenario asks, or cannot do it several times at once.
     """
     refuse_disturbance(jobs, scenario.deploy)
     began = time.monotonic()
     trials = []
     with workers(jobs) as each:
-        for trial in each(partial(_try, scenario, server, out, allow_faults_on), seeds):
+        for trial in each(partial(_try, scenario, server, out, allow_faults_on, verify), seeds):
             trials.append(trial)
             on_trial(trial)
-    return Campaign(scenario.name, time.monotonic() - began, trials)
+    return Campaign(scenario.name, time.monotonic() - began, trials, verify)
 
 
-def _try(scenario: Scenario, server: str | None, out: Path, allow_faults_on: Sequence[str], seed: int) -> Trial:
+def _try(
+    scenario: Scenario, server: str | None, out: Path, allow_faults_on: Sequence[str], verify: bool, seed: int
+) -> Trial:
     try:
         done = run_scenario(scenario, seed=seed, server=server, out=out, allow_faults_on=allow_faults_on)
+        differs = _difference(done.run_dir, server, out) if verify else None
     except BadInput:
         raise
     except CachequakeError as error:
@@ -114,7 +131,16 @@ def _try(scenario: Scenario, server: str | None, out: Path, allow_faults_on: Seq
     result = done.result
     found = result.counts
     run: str | None = str(done.run_dir)
-    if not found and EXIT_CODES[result.claims_verdict] == 0 and result.error is None:
+    if not found and EXIT_CODES[result.claims_verdict] == 0 and result.error is None and differs is None:
         remove_run(done.run_dir)
         run = None
-    return Trial(seed, result.claims_verdict, found, run, result.error)
+    return Trial(seed, result.claims_verdict, found, run, result.error, differs)
+
+
+def _difference(run_dir: Path, server: str | None, out: Path) -> str | None:
+    """Where a second run differs from this one."""
+    again = verify_run(run_dir, server=server, out=out)
+    if again.differences:
+        return f"{again.in_words()} (second run: {again.run_dir})"
+    remove_run(again.run_dir)
+    return None

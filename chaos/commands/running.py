@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a key of the scenario.")
 @click.option("--seeds", metavar="1..1000", help="Run each of these seeds, and sum up what they found.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, help="How many of them at a time (virtual only).")
+@click.option("--verify", is_flag=True, help="Run each of --seeds twice, and compare (virtual only).")
 @OUT
 @JSON
 def run(
@@ -60,6 +61,7 @@ def run(
     settings: tuple[str, ...],
     seeds: str | None,
     jobs: int,
+    verify: bool,
     out: Path,
     as_json: bool,
 ) -> int:
@@ -74,8 +76,12 @@ def run(
         raise BadInput(f"--endpoint names servers that run already, and --deploy {deploy} starts some: say one of them")
     named = {"deploy": "endpoint", "endpoint.urls": list(urls)} if urls else {"deploy": deploy}
     loaded = load_scenario(scenario, overrides(settings, duration=duration, **named))
+    if verify and (seeds is None or loaded.deploy != "virtual"):
+        raise BadInput(
+            "--verify compares two runs of each of --seeds in virtual time: add --seeds and --deploy virtual"
+        )
     if seeds is not None:
-        return _campaign(loaded, seeds, jobs, server, out, as_json, allowed)
+        return _campaign(loaded, seeds, jobs, verify, server, out, as_json, allowed)
     with progress(as_json) as listener:
         done = run_scenario(
             loaded, seed=seed, server=server, image=image, out=out, on_progress=listener, allow_faults_on=allowed
@@ -88,6 +94,7 @@ def _campaign(
     scenario: Scenario,
     seeds: str,
     jobs: int,
+    verify: bool,
     server: str | None,
     out: Path,
     as_json: bool,
@@ -100,7 +107,14 @@ def _campaign(
         click.echo(f"seed {trial.seed}: {trial.error or found}", err=as_json)
 
     done = run_campaign(
-        scenario, parse_seeds(seeds), jobs=jobs, server=server, out=out, on_trial=show, allow_faults_on=allowed
+        scenario,
+        parse_seeds(seeds),
+        jobs=jobs,
+        verify=verify,
+        server=server,
+        out=out,
+        on_trial=show,
+        allow_faults_on=allowed,
     )
     click.echo(done.to_json() if as_json else done.in_words())
     return done.exit_code

@@ -83,8 +83,10 @@ def test_a_campaign_runs_seeds_side_by_side_and_keeps_those_that_found_something
     assert done.exit_code == 1, done.in_words()
     assert all(trial.counts["lost-write"] and Path(trial.run).is_dir() for trial in done.trials)
     quiet = load_scenario("steady", {"deploy": "virtual", "duration": "500ms"})
-    (trial,) = run_campaign(quiet, range(1), out=tmp_path / "quiet").trials
-    assert (trial.run, trial.counts) == (None, {})
+    twice = run_campaign(quiet, range(1), verify=True, out=tmp_path / "quiet")
+    assert "run twice: identical in 1 of 1" in twice.in_words()
+    assert (twice.trials[0].run, twice.trials[0].counts) == (None, {})
+    assert list((tmp_path / "quiet").iterdir()) == []
 
 
 def test_another_seed_gives_another_history(tmp_path):
