@@ -95,7 +95,8 @@ def _split(job: Job, terms: Terms, effects: Effects) -> Machine:
 def _aside(job: Job, database: DatabaseSpec, make: Make) -> Make:
     """Makes clients that know of a database behind the cache; those of one process share what they have under way."""
     from chaos.databases import connect
-    from chaos.routes.aside import Aside, Shared
+    from chaos.routes.aside import Aside
+    from chaos.routes.filling import Shared
     from chaos.workloads.cachefill import NAME, CacheFill
 
     shared = Shared(CacheFill(job.workloads[NAME].options), connect(database), {})
@@ -211,11 +212,12 @@ def _plain() -> list[str]:
 
 def refuses(route: str, workloads: Collection[str]) -> str | None:
     """Why the clients of a route cannot do these workloads, in one sentence; None when they can."""
-    if "cachefill" not in workloads or route in _plain():
+    if "cachefill" not in workloads or route not in CACHING:
         return None
+    fitting = [name for name in ROUTES if name not in CACHING]
     return (
-        "workload cachefill tells clients step by step what to ask one cache, which those of route "
-        f"{route} are not made for; use one of {', '.join(_plain())}"
+        f"workload cachefill fills and empties one cache, and clients of route {route} have copies elsewhere, too; "
+        f"use one of {', '.join(fitting)}"
     )
 
 
@@ -248,6 +250,8 @@ def _unfit_for_tracking(server: str) -> str | None:
 
 
 TRACKING_SINCE = (7, 4)
+CACHING = ("l1", "split", "tracking")
+"""Routes whose clients keep copies of their own."""
 MOST_COPIES = 8
 _OVER = {"over": "bare"}
 """Which route is wrapped; in a scenario the default is the topology's own."""

@@ -28,7 +28,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.cluster import ClusterNode, RedisCluster
@@ -43,9 +43,11 @@ from chaos.job import Job
 from chaos.operation import Doubtful, Operation, Refused
 from chaos.outcomes import Outcome, classify, judge
 from chaos.recorder import Recorder
+from chaos.routes.filling import Flight, fillers
 from chaos.routes.near import NAME
 from chaos.routes.slotmap import Directory, UnknownAddress
 from chaos.transport import CUT, RETRY_NS, local_address
+from chaos.workloads.cachefill import NAME as FILL
 from checkers.history import Event
 
 INTERNAL = frozenset(
@@ -344,6 +346,7 @@ class ThreadCrew:
         self._mixture = job.mixture()
         directory = Directory(job.nodes, job.aliases)
         self._clients = [LibraryClient(client, job, directory, clock, connect) for client in job.streams]
+        self._fillers = fillers(job, clock)
         self._counts = {client: {"ok": 0, "fail": 0, "info": 0} for client in job.streams}
         self._executed = dict.fromkeys(job.streams, 0)
         self._stop = threading.Event()
@@ -399,12 +402,37 @@ class ThreadCrew:
                 process += self._job.total
             self._stop.wait(max(0, began + interval_ns - self._clock()) / 1e9)
 
+        if client.client in self._fillers:
+            self._fillers[client.client].close()
+
     def _do(self, client: LibraryClient, operation: Operation, process: int) -> Outcome:
         event = Event(type="invoke", f=operation.f, process=process, key=operation.key, value=operation.value)
         event.via = operation.via
         event.time = self._clock()
         self._write(event)
-        done = Event(type="ok", f=operation.f, process=process, key=operation.key, value=operation.value)
+        done = self._ended(client, operation) if operation.workload != FILL else self._step_by_step(client, operation)
+        done.process, done.time = process, self._clock()
+        self._write(done)
+        return cast(Outcome, done.type)
+
+    def _step_by_step(self, client: LibraryClient, operation: Operation) -> Event:
+        """An operation that asks the cache and its database, as often as it must."""
+        course = self._fillers[client.client].course(operation, self._executed[client.client])
+        answer: Event | None = None
+        try:
+            while True:
+                step = course.send(answer)
+                answer = self._ended(client, step) if isinstance(step, Operation) else None
+                if isinstance(step, Flight):
+                    step.over.wait()
+                elif isinstance(step, int):
+                    time.sleep(max(0, step - self._clock()) / 1e9)
+        except StopIteration as over:
+            return cast(Event, over.value)
+
+    def _ended(self, client: LibraryClient, operation: Operation) -> Event:
+        """Do an operation; the event of its end, without process and time."""
+        done = Event(type="ok", f=operation.f, key=operation.key, value=operation.value)
         outcome: Outcome = "ok"
         try:
             done.value = operation.result(client.perform(operation))
@@ -413,10 +441,8 @@ class ThreadCrew:
         except Exception as error:  # noqa: BLE001 - redis-py raises more than RedisError, defects included
             outcome = outcome_of(operation, client.log.attempts, error)
             done.error = f"{type(error).__name__}: {error}"
-        done.time = self._clock()
         _describe(done, outcome, client.log.attempts)
-        self._write(done)
-        return outcome
+        return done
 
     def _write(self, event: Event) -> None:
         with self._lock:

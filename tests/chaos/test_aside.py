@@ -8,9 +8,10 @@ from fake_cluster import FakeCluster, Scene
 from chaos.databases import Row, connect, spec_of, wrong
 from chaos.errors import BadInput
 from chaos.operation import Doubtful, Refused
-from chaos.routes import PLACEMENTS, ROUTES
-from chaos.routes.aside import Aside, Shared
+from chaos.routes import ROUTES
+from chaos.routes.aside import Aside
 from chaos.routes.bare import Bare
+from chaos.routes.filling import Shared
 from chaos.scenario import load_scenario
 from chaos.workloads import WORKLOADS, Mixture
 from chaos.workloads.cachefill import CacheFill, Entry, entry_of
@@ -53,7 +54,8 @@ class Aisle:
     def __init__(self, clients=1, others=(), cluster=None, **options):
         self.workload = CacheFill({"keys": 1, "writes": 0.2, "ttl_ms": 50, **options})
         self.database = Fragile(self.workload.items, self._recorded)
-        shared = Shared(self.workload, self.database, {})
+        self.flights = {}
+        shared = Shared(self.workload, self.database, self.flights)
 
         def make(client, seed, terms, slots, effects):
             def bare(told_terms, told):
@@ -132,7 +134,7 @@ def test_without_single_flight_all_who_miss_load_and_with_it_one_does():
     assert one.measured()["stampedes"] == 0
     assert one.vias()["flight"] >= 7
     assert one.database.loads.total() < everybody.database.loads.total() / 4
-    assert not one.scene.machines[0]._shared.flights, "all have landed"
+    assert not one.flights, "all have landed"
 
 
 def test_an_old_load_may_be_put_into_the_cache_after_the_write_that_removed_the_entry():
@@ -297,15 +299,15 @@ def test_options_that_no_run_could_use_are_refused_by_the_scenario(options, mess
         load_scenario("cachefill-stampede", {"workload": {"cachefill": options}})
 
 
-@pytest.mark.parametrize("route", sorted(set(ROUTES) - {"cluster", "sentinel", "tracking", "l1", "split"}))
-def test_every_plain_route_of_machines_can_be_told_what_to_ask(route):
-    assert route in PLACEMENTS
-    topology = {"modulo": "shards", "ring": "shards", "proxy": "proxied"}.get(route, "cluster")
+@pytest.mark.parametrize("route", sorted(set(ROUTES) - {"tracking", "l1", "split"}))
+def test_every_route_that_keeps_nothing_itself_can_be_told_what_to_ask(route):
+    topologies = {"modulo": "shards", "ring": "shards", "proxy": "proxied", "sentinel": "replication"}
+    topology = topologies.get(route, "cluster")
     load_scenario("cachefill-stampede", {"clients": {"route": route}, "cluster": {"topology": topology}, "nemesis": []})
 
 
-@pytest.mark.parametrize("route", ["cluster", "tracking", "l1", "split"])
+@pytest.mark.parametrize("route", ["tracking", "l1", "split"])
 def test_other_routes_are_refused(route):
     overrides = {"clients": {"route": route}, "cluster": {}, "nemesis": []}
-    with pytest.raises(BadInput, match="use one of bare, replica, redirect, modulo, ring, proxy"):
+    with pytest.raises(BadInput, match="use one of bare, replica, redirect, modulo, ring, proxy, cluster, sentinel"):
         load_scenario("cachefill-stampede", overrides)

@@ -68,6 +68,23 @@ def test_a_node_that_may_not_hold_everything_evicts(tmp_path):
     assert measured["left"]["entries"] < 1_000
 
 
+def test_redis_py_fills_a_cluster_and_threads_share_their_flights(tmp_path):
+    cluster = {"primaries": 3, "replicas": 0, "config": {"cluster-node-timeout": "1s"}}
+    items = {"keys": 5, "ttl": "100ms", "load": "20ms", "single_flight": True}
+    done = run(
+        tmp_path,
+        duration="1500ms",
+        cluster=cluster,
+        clients={"count": 6, "route": "cluster", "rate": 50},
+        workload={"cachefill": items},
+    )
+    measured = cachefill(done)
+    assert min(measured["reads"][via] for via in ("hit", "load", "flight")) > 0
+    assert measured["stampedes"] == 0
+    assert measured["writes"]["ok"] > 0
+    assert not done.result.findings["durability"].counts
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="virtual time preloads a library: Linux only")
 @pytest.mark.skipif(preload.compiler() is None, reason="no C compiler to make the preloaded library with")
 def test_in_virtual_time_a_seed_gives_the_same_bytes(tmp_path):
