@@ -1,9 +1,9 @@
 """The databases that a cache can stand in front of: one table of items, each with a value and a version.
 
 A database is the truth: it counts the versions of an item, one a write, so what a cache holds can be compared with it.
-Its calls are made where the clients run and nothing else goes on in their process meanwhile. For SQLite that is right
-because a call takes some tens of microseconds; of a server elsewhere it means that the clients of one process ask it
-one after the other, so that more of them need more processes.
+Its calls are made where the clients run, and while one lasts the other machines of its process stand still. For SQLite
+that is right because a call takes some tens of microseconds; of a server elsewhere it means that they ask it one after
+the other, so that more at once need more processes.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from chaos.databases import FILE
-from chaos.deploy import preload
+from chaos.deploy import namespace, preload
 from chaos.errors import BadInput, RunFailed
 from chaos.run import run_scenario
 from chaos.scenario import load_scenario
@@ -160,3 +160,6 @@ def test_a_database_that_cannot_be_reached_is_refused_before_anything_starts(tmp
     items = {"cachefill": {"database": "postgresql://db.example/items"}}
     with pytest.raises(BadInput, match="virtual use sqlite"):
         run(tmp_path, deploy="virtual", clients={"count": 2, "route": "ring"}, workload=items)
+    if namespace.available() is None:
+        with pytest.raises(BadInput, match=r"network of its own, .* postgresql:///NAME\?host=/DIRECTORY"):
+            run(tmp_path, workload=items)
