@@ -365,7 +365,8 @@ class ThreadCrew:
 
     def run(self, until_ns: int, stopped: Callable[[], bool], report: Callable[[], None]) -> None:
         """See `Crew`. An operation that outlasts the grace after the end stays open: its outcome is not known."""
-        threads = [threading.Thread(target=self._work, args=(client,), daemon=True) for client in self._clients]
+        own = self._stop.is_set, self._stop.wait
+        threads = [threading.Thread(target=self._work, args=(client, *own), daemon=True) for client in self._clients]
         while (now := self._clock()) < 0 and not stopped():
             self._stop.wait(min(-now, REPORT_NS) / 1e9)
         for thread in threads:
@@ -385,14 +386,22 @@ class ThreadCrew:
         for client in self._clients:
             client.redis.close()
 
+    def run_alone(self, until_ns: int, stopped: Callable[[], bool]) -> None:
+        """As `run`, for a job of one client: it works in the caller's thread, and no other thread is started."""
+        (client,) = self._clients
+        while (now := self._clock()) < 0 and not stopped():
+            time.sleep(min(-now, REPORT_NS) / 1e9)
+        self._work(client, lambda: stopped() or self._clock() >= until_ns, time.sleep)
+        client.redis.close()
+
     def adopt(self, nodes: Sequence[str]) -> None:
         """See `Crew`: these clients ask the nodes themselves."""
 
-    def _work(self, client: LibraryClient) -> None:
+    def _work(self, client: LibraryClient, over: Callable[[], bool], rest: Callable[[float], object]) -> None:
         process = client.client
         seed = self._job.streams[client.client]
         interval_ns = 0 if self._job.rate is None else round(1e9 / self._job.rate)
-        while not self._stop.is_set():
+        while not over():
             began = self._clock()
             operation = self._mixture.operation(client.client, self._executed[client.client], seed)
             self._executed[client.client] += 1
@@ -400,7 +409,7 @@ class ThreadCrew:
             self._counts[client.client][outcome] += 1
             if outcome == "info":
                 process += self._job.total
-            self._stop.wait(max(0, began + interval_ns - self._clock()) / 1e9)
+            rest(max(0, began + interval_ns - self._clock()) / 1e9)
 
         if client.client in self._fillers:
             self._fillers[client.client].close()

@@ -60,3 +60,19 @@ def test_a_replica_gets_as_many_bytes_of_the_stream_as_are_let_through():
         assert not system.running("n1")
         system.start("n1")
         system.wait("the replica has seen that its primary is empty", lambda: value() is None, 20_000)
+
+
+@pytest.mark.parametrize(("fsync", "loses"), [("everysec", True), ("always", False)])
+def test_a_primary_that_loses_its_power_loses_the_second_that_it_had_not_synced(tmp_path, fsync, loses):
+    changes = {
+        "deploy": "virtual",
+        "duration": "3s",
+        "clients.count": 5,
+        "nemesis": [{"fault": "power-loss", "target": "primary of k0", "at": "1700ms", "for": "300ms"}],
+        "cluster.config": {"appendonly": "yes", "appendfsync": fsync},
+    }
+    done = run_scenario(load_scenario("steady", changes), seed=7, out=tmp_path)
+    (fault,) = read_executed(done.run_dir).faults
+    assert fault.error is None
+    assert (sum(fault.evidence["inject"]["dropped_bytes"][fault.nodes[0]].values()) > 0) == loses
+    assert (done.result.count("lost-write") > 0) == loses

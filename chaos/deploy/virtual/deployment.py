@@ -7,7 +7,6 @@ takes at once is the kernel's affair).
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,15 +19,19 @@ from chaos.deploy.programs import CONFIGURATION, PROGRAMS
 from chaos.deploy.servers import Server
 from chaos.deploy.virtual.calls import Calls
 from chaos.deploy.virtual.control import Control
+from chaos.deploy.virtual.launching import environment
 from chaos.deploy.virtual.links import Disturbance, Links
 from chaos.deploy.virtual.load import VirtualLoad
 from chaos.deploy.virtual.network import Network
 from chaos.deploy.virtual.process import Process
+from chaos.deploy.virtual.program import Program
+from chaos.deploy.virtual.program_load import ProgramLoad
 from chaos.deploy.virtual.simulated_faults import SIMULATED, SimulatedFaults
 from chaos.deploy.virtual.trace import Trace
 from chaos.deploy.virtual.world import Event, Fibre, World
 from chaos.errors import RunFailed, ServerError
 from chaos.member import Member
+from chaos.routes import PLACEMENTS
 from nemeses.stream import derive
 from nemeses.system import Node, Port, ReplyError, SystemFault, Unreachable, WaitTimeout
 
@@ -50,6 +53,8 @@ EPOCH_NS = 1_700_000_000 * 10**9
 """What the shim's wall clocks say at the beginning of the world."""
 NUMBERS = 1_000
 """Process numbers that a node has for its process and what that starts, before the next start's."""
+FIRST_PROGRAM = 50_000
+"""Process number of the program that is client 0; those of nodes begin at 100,000."""
 
 
 class VirtualDeployment(SimulatedFaults):
@@ -128,9 +133,10 @@ class VirtualDeployment(SimulatedFaults):
 
     # What runs beside the servers is this deployment's own: nothing else can stand still while time does
 
-    def load(self, plan: Plan, run_dir: Path, topology: Topology) -> VirtualLoad:
-        """The clients of a run, in this process; see `chaos.load.Load`."""
-        return VirtualLoad(plan, run_dir, self, topology)
+    def load(self, plan: Plan, run_dir: Path, topology: Topology) -> VirtualLoad | ProgramLoad:
+        """The clients of a run, in this process or in programs of their own; see `chaos.load.Load`."""
+        made = VirtualLoad if plan.scenario.clients.route in PLACEMENTS else ProgramLoad
+        return made(plan, run_dir, self, topology)
 
     def thread(self, target: Callable[[], None], name: str) -> Fibre:
         """See `nemeses.system.Threads`."""
@@ -139,6 +145,19 @@ class VirtualDeployment(SimulatedFaults):
     def event(self) -> Event:
         """See `nemeses.system.Threads`."""
         return self.world.event()
+
+    def program(self, client: int, command: Sequence[str | Path], more: Mapping[str, str] | None = None) -> Program:
+        """An unmodified program, started as the machine of a client; see `chaos.deploy.virtual.program`.
+
+        `more` are variables beside those that it needs. Raises BadInput for what cannot be run so.
+        """
+        name, host = f"c{client}", self.addresses.client(client)
+        seed = derive(self._seed, "program", client)
+        variables = environment(self._shim, name, host, seed, FIRST_PROGRAM + client)
+        process = Process(self.world, self.network, name, host, self.trace)
+        program = Program(self.world, process, self.directory / name)
+        program.start(command, {**variables, **(more or {})})
+        return program
 
     # System
 
@@ -288,22 +307,12 @@ class VirtualDeployment(SimulatedFaults):
         """A new process with its own seed and numbers; its environment is the same wherever the run is."""
         start = self._starts[name]
         self._starts[name] += 1
-        environment = {
-            "LD_PRELOAD": str(self._shim),
-            "CACHEQUAKE_SEED": str(derive(self._seed, "server", name, start) >> 1),
-            "CACHEQUAKE_PID": str((self._numbers[name] * 100 + start % 100) * NUMBERS),
-            "CACHEQUAKE_ADDRESS": self.nodes[name].host,
-            "CACHEQUAKE_DIRECTORY": f"/virtual/{name}",
-            "PATH": os.defpath,
-            "LC_ALL": "C",
-            "TZ": "UTC",
-        }
-        if "LD_LIBRARY_PATH" in os.environ:
-            environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+        seed, number = derive(self._seed, "server", name, start), self._numbers[name] * 100 + start % 100
+        variables = environment(self._shim, name, self.nodes[name].host, seed, number * NUMBERS)
         directory = self.directory / name
         try:
             command = PROGRAMS[self._members[name].program].command(self.server.path)
-            self._processes[name].spawn(command, directory, environment, directory / "server.log")
+            self._processes[name].spawn(command, directory, variables, directory / "server.log")
         except OSError as error:
             raise ServerError(f"{name}: {self.server.path} cannot be started: {error}") from error
 

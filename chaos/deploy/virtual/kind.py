@@ -12,9 +12,9 @@ from chaos.deploy import servers
 from chaos.deploy.base import Deployment
 from chaos.deploy.processes import remove_left
 from chaos.deploy.programs import OF_THE_SERVER, refuse_others
+from chaos.deploy.virtual.launching import refuse_static
 from chaos.deploy.virtual.shim_library import shim
 from chaos.errors import BadInput, ServerError
-from chaos.routes import PLACEMENTS
 from chaos.topologies import make_topology
 from nemeses import FAULTS
 from nemeses.stream import derive
@@ -42,12 +42,8 @@ class VirtualKind:
             shim()
         except ServerError as error:
             raise BadInput(str(error)) from error
-        _refuse_static(found.path)
+        refuse_static(found.path)
         scenario = plan.scenario
-        if scenario.clients.route not in PLACEMENTS:  # its clients do input and output of their own
-            raise BadInput(
-                f"route {scenario.clients.route} runs in real time: with virtual use one of {', '.join(PLACEMENTS)}"
-            )
         _refuse_directives(scenario.cluster.config)
         database = backed_by(scenario.workload, Path())
         if database is not None and not database.on_disk:
@@ -101,13 +97,3 @@ def _refuse_directives(config: Mapping[str, str]) -> None:
     for name in config:
         if name.startswith("tls-"):
             raise BadInput(f"{name}: virtual has no TLS; use --deploy local or docker")
-
-
-def _refuse_static(path: Path) -> None:
-    """A program without a dynamic loader ignores what is preloaded; the loader's path stands at its beginning."""
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if head[:4] != b"\x7fELF":
-        raise BadInput(f"{path} is a script, and virtual must start the server itself: name the program it starts")
-    if b"/ld-" not in head:
-        raise BadInput(f"{path} is linked statically, so nothing can be preloaded into it; use --deploy local")

@@ -90,6 +90,7 @@ void barrier(int64_t timeout_ns) {
   do size = syscall(SYS_recvfrom, control, &in, sizeof in, 0, NULL, NULL); /* a signal's handler may run in here */
   while (size < 0 && errno == EINTR);
   if (size < (long)sizeof in.head) _exit(111);
+  stand_still(); /* a helper may have been waiting for what came with the turn */
   base_ns = in.head.now_ns;
   skew_ns = in.head.skew_ns;
   ticks = 0;

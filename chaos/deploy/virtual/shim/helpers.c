@@ -20,7 +20,8 @@
 
 static int helpers[MOST_HELPERS];
 static int helper_count;
-static bool stirred; /* whether a helper may be awake */
+static bool stirred;       /* whether a helper may be awake */
+static int waiting_helpers; /* how many wait for bytes, which may come at any turn */
 
 static struct child {
   int real, shown;
@@ -80,8 +81,10 @@ static void until_child_sleeps(void) {
   }
 }
 
+void helper_waits(bool begins) { __atomic_add_fetch(&waiting_helpers, begins ? 1 : -1, __ATOMIC_SEQ_CST); }
+
 void stand_still(void) {
-  if (stirred) until_helpers_sleep();
+  if (stirred || __atomic_load_n(&waiting_helpers, __ATOMIC_SEQ_CST)) until_helpers_sleep();
   if (child_count) until_child_sleeps();
 }
 
@@ -138,6 +141,14 @@ EXPORT int pthread_cond_broadcast(pthread_cond_t *condition) {
   if (!signal_all) signal_all = (int (*)(pthread_cond_t *))real("pthread_cond_broadcast");
   if (yields()) stirred = true;
   return signal_all(condition);
+}
+
+/* Helpers have no time that could be up: an allocator's thread, which has nothing to do until then, would spin. */
+EXPORT int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, const struct timespec *until) {
+  static int (*wait_until)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+  if (!wait_until)
+    wait_until = (int (*)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *))real("pthread_cond_timedwait");
+  return active && !is_main ? pthread_cond_wait(condition, mutex) : wait_until(condition, mutex, until);
 }
 
 EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex) {

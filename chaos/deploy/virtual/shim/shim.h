@@ -65,6 +65,12 @@ bool is_tracked(int fd);
 bool is_connecting(int fd);
 void describe_peer(int fd, char *text, size_t size);
 void connected(int fd, uint32_t serial, int error);
+int64_t patience(int fd, short events);
+
+/* waiting.c */
+
+struct pollfd;
+int wait_for(struct pollfd *fds, unsigned long count, int64_t timeout_ns);
 
 /* calls.c */
 
@@ -78,8 +84,9 @@ void over(int verdict);
 
 /* helpers.c */
 
-void stand_still(void);       /* return once every helper thread, and a fork's child, sleeps */
-void child_moves(int fd);     /* something was done to a pipe: a child that waited for it goes on now */
+void helper_waits(bool begins); /* a helper begins or ends waiting for bytes */
+void stand_still(void);         /* return once every helper thread, and a fork's child, sleeps */
+void child_moves(int fd);       /* something was done to a pipe: a child that waited for it goes on now */
 int64_t own_number(const char *name, int64_t otherwise);
 
 #endif

@@ -10,8 +10,9 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <poll.h>
 #include <sys/epoll.h>
-#include <sys/uio.h>
+#include <sys/time.h>
 
 #define MOST_FDS 65536
 #define PEERS_FROM 901 /* where the ends wait that the controller has not got yet */
@@ -29,6 +30,7 @@ static struct sock {
   uint16_t port, peer_port;
   int epoll; /* the set in which interest in writing is held back, and what was asked there */
   struct epoll_event wanted;
+  int64_t receive_ns, send_ns; /* SO_RCVTIMEO and SO_SNDTIMEO; 0: for ever */
 } socks[MOST_FDS];
 static uint32_t serials;
 
@@ -188,9 +190,22 @@ EXPORT int getpeername(int fd, struct sockaddr *address, socklen_t *size) {
   return tell(sock->peer_address, sock->peer_port, address, size), 0;
 }
 
-/* Options of TCP mean nothing to a pair, and are granted. */
+/* Options of TCP mean nothing to a pair, and are granted; how long calls may block is kept. */
 EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t size) {
-  return is_tracked(fd) ? 0 : (int)syscall(SYS_setsockopt, fd, level, name, value, size);
+  struct sock *sock = tracked(fd);
+  if (!sock) return (int)syscall(SYS_setsockopt, fd, level, name, value, size);
+  if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO) && size >= sizeof(struct timeval)) {
+    const struct timeval *time = value;
+    int64_t ns = time->tv_sec * 1000000000LL + time->tv_usec * 1000LL;
+    *(name == SO_RCVTIMEO ? &sock->receive_ns : &sock->send_ns) = ns;
+  }
+  return 0;
+}
+
+/* How long a call on a socket that blocks may take, in nanoseconds. */
+int64_t patience(int fd, short events) {
+  int64_t ns = events == POLLIN ? socks[fd].receive_ns : socks[fd].send_ns;
+  return ns ? ns : FOREVER;
 }
 
 EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *size) {
@@ -210,44 +225,4 @@ EXPORT int close(int fd) {
   int result = (int)syscall(SYS_close, fd);
   child_moves(-1); /* whatever it was: a pipe that a child waits for ends with its last writer */
   return result;
-}
-
-/* Writing: what a pair does not take now, it takes when the controller has emptied it. */
-
-static ssize_t sent(int fd, ssize_t size, size_t wanted) {
-  if (is_tracked(fd) && (size < 0 ? errno == EAGAIN : (size_t)size < wanted)) note_stuck();
-  return size;
-}
-
-EXPORT ssize_t write(int fd, const void *bytes, size_t size) {
-  int verdict = on_write(fd);
-  if (verdict > 0) return errno = verdict, -1;
-  ssize_t done = sent(fd, syscall(SYS_write, fd, bytes, size), size);
-  over(verdict);
-  child_moves(fd);
-  return done;
-}
-
-EXPORT ssize_t writev(int fd, const struct iovec *parts, int count) {
-  size_t size = 0;
-  for (int i = 0; i < count; i++) size += parts[i].iov_len;
-  int verdict = on_write(fd);
-  if (verdict > 0) return errno = verdict, -1;
-  ssize_t done = sent(fd, syscall(SYS_writev, fd, parts, count), size);
-  over(verdict);
-  return done;
-}
-
-EXPORT ssize_t send(int fd, const void *bytes, size_t size, int flags) {
-  int verdict = on_write(fd);
-  if (verdict > 0) return errno = verdict, -1;
-  ssize_t done = sent(fd, syscall(SYS_sendto, fd, bytes, size, flags, NULL, 0), size);
-  over(verdict);
-  return done;
-}
-
-EXPORT ssize_t read(int fd, void *bytes, size_t size) {
-  ssize_t done = syscall(SYS_read, fd, bytes, size);
-  child_moves(fd);
-  return done;
 }

@@ -59,7 +59,7 @@ static int masked_poll(struct pollfd *fds, nfds_t count) {
   return ready;
 }
 
-static int wait_for(struct pollfd *fds, nfds_t count, int64_t timeout_ns) {
+int wait_for(struct pollfd *fds, nfds_t count, int64_t timeout_ns) {
   int64_t deadline = deadline_of(timeout_ns);
   int ready;
   do {
