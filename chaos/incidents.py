@@ -59,12 +59,13 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 def _found(result: Result, expected: str) -> bool:
-    checker, *figure = expected.split(".", 2)
+    checker, _, figure = expected.partition(".")
     if not figure:
         return result.count(expected) > 0
-    value = result.findings[checker].metrics.get(figure[0]) if checker in result.findings else None
+    name, _, beginning = figure.partition(".")
+    value = result.findings[checker].metrics.get(name) if checker in result.findings else None
     if isinstance(value, dict):
-        value = sum(amount for row, amount in value.items() if row.startswith(figure[-1]))
+        value = sum(amount for row, amount in value.items() if row.startswith(beginning))
     return bool(value)
 
 

@@ -94,6 +94,12 @@ def result(**findings):
     )
 
 
+def test_a_table_counts_as_a_whole_or_by_the_beginning_of_its_rows():
+    errors = result(availability=({}, {"errors": {"MOVED": 0, "No. 5": 2}}))
+    for expected, shown in (("", True), (".No. 5", True), (".MOVED", False), (".ASK", False)):
+        assert Incident([], ["redis"], [f"availability.errors{expected}"]).shown(errors) is shown
+
+
 def test_an_incident_is_shown_when_everything_expected_was_found():
     incident = Incident([], ["redis"], ["lost-write", "availability.errors.NOREPLICAS", "durability.lost_though"])
     durability = {"lost-write": 3}, {"lost_though": 3}
