@@ -63,6 +63,7 @@ class MigrationCancelFault:
             moved += move_keys(system, slot, move.source, move.target, options["batch"], most)
             if told:
                 set_slot(system, move.source, slot, "NODE", move.target)
+                strike.note("half-told", {"slots": [[slot, slot]], "from": move.source, "to": move.target})
         self._verify(strike, move, told=told)
         ends = {"from": move.source, "to": move.target, "slots": ranges(move.slots)}
         return {"since_ns": strike.state["since_ns"], "moved": moved, "of": total, **ends}

@@ -84,6 +84,7 @@ _STOPPING = frozenset({"kill", "terminate", "pause", "restart", "migrate-crash",
 _STEPS = {
     "open": "{slots} opened for a move from {from} to {to}",
     "handover": "{slots} handed over from {from} to {to}",
+    "half-told": "{from} was told that {to} owns {slots}, and {to} was not",
     "told": "the clients were told to share the keys among {to} instead of {from}",
     "promoted": "{to} was promoted in place of {from}",
     "crash": "{victim} was killed with {moved} of {of} keys moved",

@@ -17,7 +17,9 @@ FAULT = FAULTS["migrate-cancel"]
 def strike(system: FakeSystem, nodes: tuple[str, ...] = ("n1",), **options: Any) -> Strike:
     given = validate_options(FAULT.kind, {"to": "n2", "slots": [1, 2], **options})
     planned = PlannedFault(0, FAULT.kind, "a primary", 0, 1_000, 3, given)
-    return Strike(system, planned, list(nodes), 4, Stream(3), lambda step, value: None)
+    made = Strike(system, planned, list(nodes), 4, Stream(3), lambda step, value: steps.append((step, value["slots"])))
+    steps = made.state["noted"] = []
+    return made
 
 
 def keys(system: FakeSystem) -> tuple[int, ...]:
@@ -57,6 +59,7 @@ def test_a_move_that_stops_when_the_source_was_told_leaves_both_ends_to_believe_
     system = FakeSystem(keys_per_slot=4)
     made = strike(system, told="source")
     assert FAULT.inject(made)["moved"] == 8
+    assert made.state["noted"] == [(step, [[slot, slot]]) for step in ("open", "half-told") for slot in (1, 2)]
     assert keys(system) == (0, 8)
     assert not {1, 2} & system.servers["n1"].slots
     left = FAULT.heal(made)
