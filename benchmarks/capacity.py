@@ -1,6 +1,6 @@
 """How much a cache holds: one node whose memory the working set outgrows, and the same items over several such nodes.
 
-    python benchmarks/capacity.py [--seconds 5] [--rounds 3] [--cpus 0.03] [--memory 8mb] [--items 1000 2000 4000 8000]
+    python benchmarks/capacity.py [--seconds 5] [--rounds 3] [--cpus 0.03] [--memory 4mb] [--items 500 1000 2000]
 
 Clients read items of 4 KB through the cache, all as often as any other, and load what is missing from the database,
 5 ms each; 2 % of the operations write. A node evicts what was used least recently (`allkeys-lru`) when it is full.
@@ -104,8 +104,8 @@ def main() -> int:
     parser.add_argument("--warm-up", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cpus", type=float, default=0.03, help="share of a processor that each node gets")
-    parser.add_argument("--memory", default="8mb", help="maxmemory of each node")
-    parser.add_argument("--items", type=int, nargs="+", default=[1_000, 2_000, 4_000, 8_000])
+    parser.add_argument("--memory", default="4mb", help="maxmemory of each node")
+    parser.add_argument("--items", type=int, nargs="+", default=[500, 1_000, 2_000])
     parser.add_argument("--server", help="the server program; else the one that runs would take")
     options = parser.parse_args()
     server, why_not = find(options.server), reason_against()
