@@ -8,6 +8,7 @@ from chaos.commands.again import replay, shrink, verify
 from chaos.commands.histories import check, export
 from chaos.commands.housekeeping import clean, doctor, list_scenarios, profiles
 from chaos.commands.running import compare, demo, run, search
+from chaos.commands.serving import serve
 
 COMMANDS: tuple[click.Command, ...] = (
     demo,
@@ -19,6 +20,7 @@ COMMANDS: tuple[click.Command, ...] = (
     shrink,
     check,
     export,
+    serve,
     list_scenarios,
     profiles,
     doctor,

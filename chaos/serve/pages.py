@@ -1,0 +1,339 @@
+"""The pages of the results browser. They hold no data but what they show; everything is escaped by `markup.tag`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import chain
+from urllib.parse import quote, urlencode
+
+from chaos.report.charts import LEFT, RIGHT, WIDTH
+from chaos.report.intervals import draw_intervals, process_name
+from chaos.report.markup import Html, join, tag
+from chaos.report.story import describe
+from chaos.report.words import GLYPHS, text
+from chaos.result import Result
+from chaos.serve.catalogue import Summary
+from chaos.serve.explorer import PAGE, Page, Query
+from checkers.history import NEVER, TYPES, History, Operations
+
+_GOOD = {"hold": True, "broken": False, "unknown": None}
+_CLASSES = {True: "good", False: "bad", None: "open"}
+_DRAWN = 25
+"""Operations of a page that are drawn as intervals: more would not be told apart."""
+_CHART = 90
+MOST = 500
+"""Runs on the page of the list."""
+
+COLUMNS: Mapping[str, str] = {
+    "began": "began",
+    "scenario": "scenario",
+    "seed": "seed",
+    "server": "server",
+    "deployment": "deployment",
+    "state": "claims",
+    "anomalies": "anomalies",
+    "operations": "operations",
+}
+"""Columns of the list by the field of `Summary` that they show and are sorted by."""
+
+
+def document(title: str, *content: object, script: str | None = None) -> str:
+    """A whole page."""
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("link", rel="stylesheet", href="/static/report.css"),
+        tag("link", rel="stylesheet", href="/static/serve.css"),
+        tag("script", src=f"/static/{script}", defer=True) if script else Html(),
+    )
+    home = tag("nav", tag("a", "all runs", href="/"), aria_label="cachequake")
+    body = tag("body", tag("main", home, *content))
+    return join([Html("<!doctype html>\n"), tag("html", head, body, lang="en"), "\n"])
+
+
+# The list
+
+
+def listing(runs: Sequence[Summary], asked: Mapping[str, str]) -> str:
+    """All runs, or those that were asked for: by words (`q`), sorted by a column (`sort`, with `-` downwards)."""
+    shown = _sorted([run for run in runs if _wanted(run, asked.get("q", ""))], asked.get("sort", "-began"))
+    search = tag(
+        "form",
+        tag("label", "Search ", tag("input", type="search", name="q", value=asked.get("q", ""), size=40)),
+        tag("input", type="hidden", name="sort", value=asked.get("sort", "-began")),
+        tag("button", "Find"),
+        tag("p", "Words of scenario, seed, server, verdict or anomaly; all must occur.", class_="meaning"),
+        role="search",
+        action="/",
+    )
+    table = tag(
+        "form",
+        tag("div", _run_table(shown[:MOST], asked), class_="wide"),
+        tag("p", tag("button", "Compare the two that are ticked")),
+        action="/compare",
+    )
+    rest = f"; the first {MOST:,} of them stand here" if len(shown) > MOST else ""
+    count = tag("p", f"{len(shown):,} of {len(runs):,} runs{rest}", class_="meaning", role="status")
+    return document("cachequake: runs", tag("h1", "Runs"), search, count, _trend(shown), table)
+
+
+def _wanted(run: Summary, words: str) -> bool:
+    about = (
+        f"{run.name} {run.scenario} {run.seed} {run.server} {run.deployment} {run.state} {' '.join(run.counts or ())}"
+    )
+    return all(word in about.lower() for word in words.lower().split())
+
+
+def _sorted(runs: list[Summary], by: str) -> list[Summary]:
+    field = by.removeprefix("-")
+    if field not in COLUMNS:
+        return runs
+    return sorted(runs, key=lambda run: getattr(run, field), reverse=by.startswith("-"))
+
+
+def _run_table(runs: Sequence[Summary], asked: Mapping[str, str]) -> Html:
+    now = asked.get("sort", "-began")
+    heads = [tag("th", "", scope="col")]
+    for field, name in COLUMNS.items():
+        order = {field: "ascending", f"-{field}": "descending"}.get(now)
+        after = f"-{field}" if now == field else field
+        link = tag("a", name, href=f"/?{urlencode({**asked, 'sort': after})}")
+        heads.append(tag("th", link, scope="col", aria_sort=order))
+    return tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *map(_run_row, runs)))
+
+
+def _run_row(run: Summary) -> Html:
+    tick = tag("input", type="checkbox", name="run", value=run.name, aria_label=f"compare {run.name}")
+    found = ", ".join(f"{count:,} {kind}" for kind, count in sorted((run.counts or {}).items(), key=lambda it: -it[1]))
+    began = datetime.fromtimestamp(run.began).astimezone().isoformat(" ", "seconds")
+    cells = [
+        tick,
+        tag("time", began[:19], datetime=began),
+        tag("a", run.scenario, href=_link(run.name)),
+        run.seed,
+        run.server,
+        run.deployment,
+        _state(run),
+        tag("span", f"{run.anomalies:,}", title=found) if run.counts is not None else "",
+        f"{run.operations:,}" if run.counts is not None else "",
+    ]
+    return tag("tr", *(tag("td", cell) for cell in cells))
+
+
+def _state(run: Summary) -> Html:
+    good = _GOOD.get(run.state)
+    glyph = GLYPHS[good] if run.state in _GOOD else ""
+    return tag("span", f"{glyph} {run.state}".strip(), class_=_CLASSES[good] if run.state in _GOOD else None)
+
+
+def _trend(runs: Sequence[Summary]) -> Html:
+    """Anomalies of the runs that are listed, in the order of time, one bar a run."""
+    checked = sorted((run for run in runs if run.counts is not None), key=lambda run: run.began)[-400:]
+    most = max((run.anomalies for run in checked), default=0)
+    if not most:
+        return Html()
+    step = (WIDTH - LEFT - RIGHT) / len(checked)
+    bars = []
+    for number, run in enumerate(checked):
+        height = _CHART * run.anomalies / most
+        told = tag("title", f"{run.name}: {run.anomalies:,} anomalies")
+        place = {"x": LEFT + number * step, "y": 20 + _CHART - height, "width": max(step - 1, 0.8), "height": height}
+        bars.append(tag("a", tag("rect", told, class_="fail", **place), href=_link(run.name)))
+    label = f"Anomalies of {len(checked)} runs in the order of time, at most {most:,}"
+    scale = [
+        tag("text", f"{most:,}", x=LEFT - 6, y=26, class_="tick end"),
+        tag("text", label, x=LEFT, y=12, class_="title"),
+    ]
+    view = f"0 0 {WIDTH} {_CHART + 30}"
+    return tag("div", tag("svg", *scale, *bars, viewBox=view, role="img", aria_label=label), class_="wide")
+
+
+# One run
+
+
+def run_page(run: Summary, result: Result | None, files: Sequence[str]) -> str:
+    """What there is of a run. One that is under way is shown live, by a script."""
+    links = [
+        tag("a", "report", href=f"{_link(run.name)}/report.html"),
+        tag("a", "operations", href=f"{_link(run.name)}/operations"),
+        tag("a", "everything as one archive", href=f"{_link(run.name)}/archive.tar.gz", download=True),
+    ]
+    content: list[object] = [
+        tag("h1", run.scenario),
+        tag(
+            "p", f"seed {run.seed}, {run.server or 'server not known yet'}, deployment {run.deployment}", class_="where"
+        ),
+        tag("p", _state(run)),
+    ]
+    if result is None:
+        content.append(
+            tag("section", tag("h2", "Now", id="now"), tag("div", id="live", data_run=run.name), role="status")
+        )
+        return document(run.name, *content, script="live.js")
+    content.append(tag("ul", *(tag("li", link) for link in links), class_="links"))
+    claims = [[text(claim.claim), text(claim.measured), _held(claim.holds)] for claim in result.claims]
+    content += [tag("h2", "Claims"), _table(["claim", "measured", ""], claims)] if claims else []
+    counts = [[kind, f"{count:,}"] for kind, count in result.counts.items()]
+    content += [tag("h2", "Anomalies"), _table(["kind", "how many"], counts)] if counts else []
+    named = [tag("li", tag("a", name, href=f"{_link(run.name)}/files/{quote(name)}")) for name in files]
+    content += [tag("h2", "Files"), tag("ul", *named), tag("p", "Again: ", tag("code", result.reproduce))]
+    return document(run.name, *content)
+
+
+def _held(holds: bool | None) -> Html:
+    word = {True: "holds", False: "broken", None: "unknown"}[holds]
+    return tag("span", f"{GLYPHS[holds]} {word}", class_=_CLASSES[holds])
+
+
+def comparison(runs: Sequence[tuple[Summary, Result]]) -> str:
+    """Runs side by side: what is the same, what differs, and the anomalies of each."""
+    results = [result for _, result in runs]
+    heads = ["", *(tag("a", run.name, href=_link(run.name)) for run, _ in runs)]
+    facts: dict[str, list[str]] = {
+        "scenario": [result.scenario for result in results],
+        "seed": [str(result.seed) for result in results],
+        "server": [f"{result.server.name} {result.server.version}" for result in results],
+        "deployment": [result.deployment for result in results],
+        "claims": [result.claims_verdict for result in results],
+        **{f"operations {name}": [f"{result.operations.get(name, 0):,}" for result in results] for name in TYPES},
+    }
+    facts |= {
+        kind: [f"{result.count(kind):,}" for result in results] for kind in _all(result.counts for result in results)
+    }
+    held = [{claim.claim: claim for claim in result.claims} for result in results]
+    facts |= {f"claim {name}": [text(one[name].measured) if name in one else "" for one in held] for name in _all(held)}
+    rows = [
+        tag("tr", tag("th", name, scope="row"), *(tag("td", value) for value in values), class_=_same(values))
+        for name, values in facts.items()
+    ]
+    head = tag("thead", tag("tr", *(tag("th", heading, scope="col") for heading in heads)))
+    table = tag("div", tag("table", head, tag("tbody", *rows)), class_="wide")
+    return document("cachequake: runs side by side", tag("h1", "Side by side"), table)
+
+
+def _all(named: Iterable[Mapping[str, object]]) -> list[str]:
+    return sorted(set(chain.from_iterable(named)))
+
+
+def _same(values: Sequence[object]) -> str | None:
+    return None if len(set(map(str, values))) == 1 else "differs"
+
+
+# The operations of a run
+
+
+def operations_page(run: Summary, history: History, query: Query, page: Page) -> str:
+    """One page of the operations that were asked for, where in the run they are, and the first of them as intervals."""
+    operations = history.operations
+    rows = page.rows.tolist()
+    drawn = tag("div", draw_intervals(operations, rows[:_DRAWN], None), class_="wide") if rows else Html()
+    heads = ["operation", "process", "what", "from, ms", "to, ms", "outcome", "node", ""]
+    table = _table(heads, [_operation(operations, row) for row in rows])
+    found = tag("p", f"{page.found:,} of {len(operations):,} operations", class_="meaning", role="status")
+    content = [_filter(run, operations, query), found, _density(page), _pager(run, query, page), drawn, table]
+    back = tag("p", tag("a", run.name, href=_link(run.name)))
+    return document(f"operations of {run.name}", tag("h1", "Operations"), back, *content, _pager(run, query, page))
+
+
+def _filter(run: Summary, operations: Operations, query: Query) -> Html:
+    options = {"f": operations.functions, "node": operations.nodes, "outcome": TYPES}
+    labels = {"f": "what", "node": "node", "outcome": "outcome"}
+    keys = tag("datalist", *(tag("option", value=key) for key in operations.keys[:1000]), id="keys")
+    fields = [
+        tag("label", "key ", tag("input", name="key", value=query.key, list="keys")),
+        tag("label", "client ", _number("client", query.client)),
+        *(
+            tag("label", f"{labels[name]} ", _choice(name, names, str(getattr(query, name))))
+            for name, names in options.items()
+        ),
+        tag("label", "from ", _number("since_ms", query.since_ms), " ms"),
+        tag("label", "to ", _number("until_ms", query.until_ms), " ms"),
+        tag("button", "Show"),
+    ]
+    return tag("form", keys, *fields, role="search", action=f"{_link(run.name)}/operations", class_="filter")
+
+
+def _choice(name: str, names: Sequence[str], chosen: str) -> Html:
+    options = [tag("option", "any", value=""), *(tag("option", it, selected=it == chosen) for it in names)]
+    return tag("select", *options, name=name)
+
+
+def _number(name: str, value: float | None) -> Html:
+    return tag(
+        "input", type="number", name=name, value=None if value is None else f"{value:g}", min=0, step="any", size=8
+    )
+
+
+def _density(page: Page) -> Html:
+    """Where in the run the operations are that were found."""
+    whole = sum(page.density.values())
+    most = int(whole.max(initial=0))  # type: ignore[union-attr]  # three outcomes there are
+    if not most:
+        return Html()
+    step = (WIDTH - LEFT - RIGHT) / len(page.starts_ns)
+    bars = []
+    for bucket, start in enumerate(page.starts_ns.tolist()):
+        floor = 20.0 + _CHART
+        for name in ("ok", "fail", "info"):
+            count = int(page.density[name][bucket])
+            height = _CHART * count / most
+            floor -= height
+            if count:
+                told = tag("title", f"{count:,} {name} from {start / 1e6:,.0f} ms")
+                place = {"x": LEFT + bucket * step, "y": floor, "width": max(step - 0.5, 0.8), "height": height}
+                bars.append(tag("rect", told, class_=name, **place))
+    label = (
+        f"Operations that were found, over the time of the run; at most {most:,} in one of {len(page.starts_ns)} parts"
+    )
+    return tag(
+        "div",
+        tag("svg", tag("text", label, x=LEFT, y=12, class_="title"), *bars, viewBox=f"0 0 {WIDTH} {_CHART + 24}"),
+        class_="wide",
+    )
+
+
+def _pager(run: Summary, query: Query, page: Page) -> Html:
+    if page.pages == 1:
+        return Html()
+    asked = {name: value for name, value in vars(query).items() if value not in (None, "")}
+    here = min(query.page, page.pages)
+    links = []
+    for name, number in (("first", 1), ("previous", here - 1), ("next", here + 1), ("last", page.pages)):
+        if 1 <= number <= page.pages and number != here:
+            where = f"{_link(run.name)}/operations?{urlencode({**asked, 'page': number})}"
+            links.append(tag("a", name, href=where))
+    return tag("nav", f"page {here:,} of {page.pages:,} ({PAGE} each) ", *links, class_="pager", aria_label="pages")
+
+
+def _operation(operations: Operations, row: int) -> list[object]:
+    end = int(operations.end[row])
+    details = operations.details.get(row, {})
+    return [
+        int(operations.index[row]),
+        process_name(int(operations.process[row])),
+        tag("code", describe(operations, row)),
+        f"{int(operations.start[row]) / 1e6:,.3f}",
+        "never" if end == NEVER else f"{end / 1e6:,.3f}",
+        TYPES[operations.type[row]],
+        operations.node_name(row) or "",
+        ", ".join(f"{name}: {text(value)}" for name, value in details.items() if value),
+    ]
+
+
+def problem(title: str, what: str) -> str:
+    """A page that says what is wrong with a request."""
+    return document(title, tag("h1", title), tag("p", what))
+
+
+def _table(headings: Sequence[object], rows: Sequence[Sequence[object]]) -> Html:
+    head = tag("thead", tag("tr", *(tag("th", heading, scope="col") for heading in headings)))
+    body = tag("tbody", *(tag("tr", *(tag("td", cell) for cell in row)) for row in rows))
+    return tag("div", tag("table", head, body), class_="wide")
+
+
+def _link(name: str) -> str:
+    return f"/runs/{quote(name, safe='')}"
