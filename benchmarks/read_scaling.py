@@ -1,6 +1,6 @@
 """Reads over replicas: what each further copy of one primary brings, and how old is what it answers.
 
-    python benchmarks/read_scaling.py [--seconds 6] [--rounds 3] [--cpus 0.02] [--writes 5%]
+    python benchmarks/read_scaling.py [--seconds 6] [--rounds 3] [--cpus 0.01] [--clients 100] [--writes 5%]
 
 One primary with 0 to 3 replicas, watched by Sentinels. Reads go to all servers in turn (route `replica` with
 `primary: true`), writes to the primary. Each measurement is a whole run on real servers; rows take turns, a figure is
@@ -30,7 +30,6 @@ from chaos.run import run_scenario  # noqa: E402
 from chaos.scenario import load_scenario  # noqa: E402
 from checkers import load  # noqa: E402
 
-CLIENTS = 30
 REPLICAS = (0, 1, 2, 3)
 
 
@@ -56,7 +55,7 @@ def measure(replicas: int, options: argparse.Namespace, server: str, seed: int, 
         "nemesis": [],
         "claims": {},
         "cluster": {"topology": "replication", "replicas": replicas, "down_after": "10s"},
-        "clients": {"count": CLIENTS, "timeout": "2s", "route": "replica", "primary": True},
+        "clients": {"count": options.clients, "processes": 2, "timeout": "2s", "route": "replica", "primary": True},
         "workload": {"register": {"keys": 1000, "writes": options.writes}},
         "duration": f"{WARM_UP_S + options.seconds:g}s",
     }
@@ -89,7 +88,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=6.0, help="length of one run's load, after the warm-up")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cpus", type=float, default=0.02, help="share of a processor that each server gets")
+    parser.add_argument("--cpus", type=float, default=0.01, help="share of a processor that each server gets")
+    parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--writes", default="5%", help="share of the operations that write")
     parser.add_argument("--server", help="the server program; else the one that runs would take")
     options = parser.parse_args()
@@ -105,7 +105,8 @@ def main() -> int:
     cap = (
         f"not capped ({why_not}): the rates say little" if why_not else f"each held to {options.cpus:g} of a processor"
     )
-    print(f"{CLIENTS} clients, {options.writes} writes, {cap}; {options.rounds} runs of {options.seconds:g} s each\n")
+    what = f"{options.clients} clients, {options.writes} writes"
+    print(f"{what}, {cap}; {options.rounds} runs of {options.seconds:g} s each\n")
     print("| replicas | operations/s | times | p50 ms | p99 ms | busiest server's share | stale reads | stalest |")
     print("|---|---|---|---|---|---|---|---|")
     alone = median(one.rate for one in figures[0])

@@ -8,6 +8,7 @@ the other, so that more at once need more processes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -20,6 +21,8 @@ SQLITE = "sqlite"
 POSTGRES = ("postgresql", "postgres")
 """Schemes of URLs."""
 FILE = "database.sqlite"
+MOST_NAMED = 50
+"""Letters of a run's name in that of its table, from the end: PostgreSQL tells names apart by 63."""
 
 
 class Row(NamedTuple):
@@ -73,8 +76,8 @@ class DatabaseSpec(msgspec.Struct, frozen=True):
 
 def spec_of(url: str, run_dir: Path) -> DatabaseSpec:
     """Where a run has its table, if its scenario names the database by this URL."""
-    table = "cachequake_" + "".join(letter if letter.isalnum() else "_" for letter in run_dir.name.lower())
-    return DatabaseSpec(f"{SQLITE}:{run_dir.absolute() / FILE}" if url == SQLITE else url, table[:63])
+    table = re.sub("[^a-z0-9]", "_", run_dir.name.lower())[-MOST_NAMED:]
+    return DatabaseSpec(f"{SQLITE}:{run_dir.absolute() / FILE}" if url == SQLITE else url, f"cachequake_{table}")
 
 
 def wrong(url: str) -> str | None:

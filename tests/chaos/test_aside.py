@@ -1,5 +1,6 @@
 """Cache-aside: what is asked of the cache and of the database for one operation, and what the history says of it."""
 
+import re
 from collections import Counter
 
 import pytest
@@ -275,6 +276,12 @@ def test_sqlite_counts_versions_and_shares_them_between_processes(tmp_path):
     with pytest.raises(Refused, match="SQLite"):
         first.load("i0")
     second.close()
+
+
+def test_tables_of_runs_with_long_names_differ(tmp_path):
+    one, other = (spec_of("sqlite", tmp_path / f"{'Ä very long name; ' * 9}-seed{seed}").table for seed in (1, 2))
+    assert one != other
+    assert re.fullmatch(r"cachequake_[a-z0-9_]{50}", one)
 
 
 def test_a_database_has_no_password_in_its_name():
