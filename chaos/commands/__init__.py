@@ -6,7 +6,7 @@ import click
 
 from chaos.commands.again import replay, shrink, verify
 from chaos.commands.histories import check, export
-from chaos.commands.housekeeping import clean, doctor, list_scenarios, profiles
+from chaos.commands.housekeeping import clean, doctor, list_scenarios, profiles, schema
 from chaos.commands.running import compare, demo, run, search
 from chaos.commands.serving import serve
 
@@ -23,6 +23,7 @@ COMMANDS: tuple[click.Command, ...] = (
     serve,
     list_scenarios,
     profiles,
+    schema,
     doctor,
     clean,
 )

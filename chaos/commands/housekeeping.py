@@ -1,4 +1,4 @@
-"""Commands about this machine and this package: `list`, `profiles`, `doctor`, `clean`."""
+"""Commands about this machine and this package: `list`, `profiles`, `schema`, `doctor`, `clean`."""
 
 from __future__ import annotations
 
@@ -50,6 +50,16 @@ def profiles(names: tuple[str, ...]) -> None:
             raise BadInput(f"unknown profile {name!r}{nearest(name, list(known()))}")
     for name in names or known():
         click.echo("\n".join(described(name)))
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for editors."""
+    import json
+
+    from chaos.schema import scenario_schema
+
+    click.echo(json.dumps(scenario_schema(), indent=2))
 
 
 @click.command()

@@ -1,0 +1,159 @@
+"""The JSON Schema of scenario files, for editors: made from the same tables that scenarios are validated by.
+
+It knows every key, kind, option and claim, and the forms of their values. What depends on several keys at once (a route
+that does not lead to a topology, a target that does not exist) is for `chaos.scenario` to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from chaos.claims import SUBJECTS, WHOLE
+from chaos.deploy.kinds import DEPLOYMENTS
+from chaos.options import spelling
+from chaos.routes import ROUTES
+from chaos.topologies import TOPOLOGIES
+from chaos.workloads import WORKLOADS
+from nemeses import FAULTS
+
+Schema = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+DURATION: Schema = {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h)$"}
+PERCENT: Schema = {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$"}
+SHARE: Schema = {"anyOf": [PERCENT, {"type": "number", "minimum": 0, "maximum": 1}]}
+WHOLE_NUMBER: Schema = {"type": "integer", "minimum": 0}
+
+
+def scenario_schema() -> Schema:
+    """The schema of `NAME.quake.yaml`."""
+    return {
+        "$schema": DIALECT,
+        "title": "A scenario of cachequake",
+        **_closed(
+            {
+                "name": {"type": "string", "minLength": 1},
+                "seed": {"anyOf": [WHOLE_NUMBER, {"type": "null"}]},
+                "duration": _about("How long the load lasts.", DURATION),
+                "cluster": _one_of("topology", "cluster", {name: _cluster(name) for name in TOPOLOGIES}),
+                "deploy": {"enum": list(DEPLOYMENTS)},
+                "endpoint": {"type": "object"},
+                "incident": _incident(),
+                "clients": _one_of("route", None, {name: _clients(name) for name in ROUTES}),
+                "workload": _workload(),
+                "nemesis": {"type": "array", "items": _nemesis()},
+                "claims": _claims(),
+            },
+            required=["name"],
+        ),
+    }
+
+
+def _closed(properties: Schema, required: Iterable[str] = ()) -> Schema:
+    """A mapping with these keys and no others."""
+    needed = {"required": list(required)} if required else {}
+    return {"type": "object", "properties": properties, "additionalProperties": False, **needed}
+
+
+def _about(words: str, schema: Schema) -> Schema:
+    return {"description": words, **schema}
+
+
+def _one_of(key: str, default: str | None, schemas: Mapping[str, Schema]) -> Schema:
+    """A mapping of which one key says what else there may be; without that key it is the default's, or any of them."""
+    cases = []
+    for name, schema in schemas.items():
+        needed = [] if name == default else [key]
+        cases.append({**schema, "properties": {key: {"const": name}, **schema["properties"]}, "required": needed})
+    if default is None:
+        every = {name: value for schema in schemas.values() for name, value in schema["properties"].items()}
+        cases.append({**_closed(every), "not": {"required": [key]}})
+    return {"anyOf": [{"type": "null"}, *cases]}
+
+
+def _cluster(topology: str) -> Schema:
+    kind = TOPOLOGIES[topology]
+    general: Schema = {
+        "primaries": {"type": "integer", "minimum": 1, "default": kind.defaults["primaries"]},
+        "replicas": {"type": "integer", "minimum": 0, "default": kind.defaults["replicas"]},
+        "config": _about("Server directives.", {"type": "object"}),
+    }
+    return _about(kind.summary, _closed(general | _options(kind.options)))
+
+
+def _clients(route: str) -> Schema:
+    general: Schema = {
+        "count": {"type": "integer", "minimum": 1, "default": 10},
+        "timeout": DURATION,
+        "rate": _about(
+            "Operations a second and client; max for as many as go.",
+            {"anyOf": [{"const": "max"}, {"type": "number", "exclusiveMinimum": 0}]},
+        ),
+        "processes": {"type": "integer", "minimum": 1},
+    }
+    return _closed(general | _options(ROUTES[route].options))
+
+
+def _workload() -> Schema:
+    each = {name: _closed(_options(workload.defaults)) for name, workload in WORKLOADS.items()}
+    nullable = {name: {"anyOf": [{"type": "null"}, schema]} for name, schema in each.items()}
+    return {**_closed(nullable), "minProperties": 1}
+
+
+def _nemesis() -> Schema:
+    mixture = {"random": {"type": "array", "items": {"enum": list(FAULTS)}, "minItems": 1}, "every": DURATION}
+    kinds = [
+        _closed(
+            {
+                "fault": {"const": name},
+                "target": {"type": "string", "default": fault.default_target},
+                "at": _about("When it strikes.", DURATION),
+                "for": _about("How long it holds.", DURATION),
+                **_options(fault.options),
+            },
+            required=["fault"],
+        )
+        for name, fault in FAULTS.items()
+    ]
+    return {"anyOf": [_closed(mixture, required=["random"]), *kinds]}
+
+
+def _claims() -> Schema:
+    return {"anyOf": [{"type": "null"}, _closed({name: _claim(subject.limits) for name, subject in SUBJECTS.items()})]}
+
+
+def _claim(limits: Iterable[str]) -> Schema:
+    forms = []
+    for limit in limits:
+        if limit in WHOLE:
+            forms.append(WHOLE_NUMBER)
+        elif limit == "share":
+            forms.append(_closed({"max": PERCENT}, required=["max"]))
+        else:
+            forms.append(_closed({limit: DURATION}, required=[limit]))
+    return {"anyOf": forms}
+
+
+def _incident() -> Schema:
+    names: Schema = {"type": "array", "items": {"type": "string"}}
+    return _closed({"reported": names, "servers": names, "expect": names})
+
+
+def _options(defaults: Mapping[str, Any]) -> Schema:
+    """Options by how a scenario file names them, each in the form that its default tells (see `chaos.options`)."""
+    return {spelling(name): _option(name, default) for name, default in defaults.items()}
+
+
+def _option(name: str, default: Any) -> Schema:
+    if name.endswith("_ms"):
+        return DURATION
+    if default is None:
+        return {}
+    if isinstance(default, bool):
+        return {"type": "boolean", "default": default}
+    if isinstance(default, int):
+        return WHOLE_NUMBER | {"default": default}
+    if isinstance(default, float):
+        return SHARE if default <= 1 else {"type": "number", "minimum": 0, "default": default}
+    return {"type": "string", "default": default} if isinstance(default, str) else {}
