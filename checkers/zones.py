@@ -130,7 +130,7 @@ def prepare(history: History, *, second_hand: bool, initial: Any = None) -> Regi
     """
     operations = history.operations
     undecided: dict[str, str] = {}
-    rows, left_out = _relevant(operations, second_hand, undecided)
+    rows, left_out = _relevant(operations, second_hand, undecided, counted=_has_counters(history))
     values = operations.value
     if len(rows) < len(operations):
         values = list(map(values.__getitem__, rows.tolist()))
@@ -194,12 +194,24 @@ def ways(operations: Operations) -> dict[int, str]:
     return {row: found["via"] for row, found in operations.details.items() if "via" in found}
 
 
-def _relevant(operations: Operations, second_hand: bool, undecided: dict[str, str]) -> tuple[Ints, int]:
-    """Rows of reads that returned and of writes that did not fail, on registers; and the reads left out."""
+def _has_counters(history: History) -> bool:
+    """Whether an object that nobody changed may be a counter, whose value before every change is 0."""
+    return "counter" in history.header.get("workloads", ()) or "add" in history.operations.functions
+
+
+def _relevant(
+    operations: Operations, second_hand: bool, undecided: dict[str, str], *, counted: bool
+) -> tuple[Ints, int]:
+    """Rows of reads that returned and of writes that did not fail, on registers; and the reads left out.
+
+    `counted` says that an object which was only read may be another thing than a register.
+    """
     read, write, cas = (operations.code(name) for name in _REGISTER_FUNCTIONS)
     slots = len(operations.keys) + 1
     number = operations.key.astype(np.int64) + 1
     foreign = np.bincount(number[~np.isin(operations.f, (read, write, cas))], minlength=slots) > 0
+    if counted:
+        foreign |= np.bincount(number[np.isin(operations.f, (write, cas))], minlength=slots) == 0
     compared = (np.bincount(number[operations.f == cas], minlength=slots) > 0) & ~foreign
     names = ["", *operations.keys]
     for place in np.flatnonzero(compared).tolist():

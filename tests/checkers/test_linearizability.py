@@ -182,6 +182,16 @@ def test_other_objects_are_left_alone() -> None:
     assert finding.reason is not None
 
 
+@pytest.mark.parametrize("added", [True, False])
+def test_a_counter_that_nobody_added_to_is_no_register_with_a_value_from_nowhere(added: bool) -> None:
+    events = [Event("invoke", "read", 1, 2, 2, "c0"), Event("ok", "read", 1, 3, 3, "c0", 0)]
+    if added:
+        events += [Event("invoke", "add", 0, 4, 4, "c1", 1), Event("ok", "add", 0, 5, 5, "c1", 1)]
+    workloads = {} if added else {"workloads": {"counter": {}}}
+    assert check_registers(from_events(events, workloads)).counts == {}
+    assert check_registers(from_events(events[:2])).counts == {"non-linearizable": 1}
+
+
 @pytest.mark.parametrize(
     "values",
     [("a", "b"), (2**70, -(2**70)), (1.5, "x"), (2**62, -(2**62)), (2**60, 2**60 + 1), (-(2**60), -(2**60) - 1)],
