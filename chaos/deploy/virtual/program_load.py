@@ -26,6 +26,8 @@ LEAD_NS = 2_000_000_000
 """From the start of the programs to the first operation: each has its map of the nodes by then."""
 BOOT_NS = 1_000_000_000_000
 """What the shim's monotonic clocks say at the beginning of the world."""
+READY_NS = 1_000_000
+"""From when all is ready to the first operation."""
 GRACE_NS = 10_000_000_000
 """How long a client may go on after the end: redis-py's retries outlast the timeout of one attempt."""
 
@@ -66,7 +68,8 @@ class ProgramLoad:
             program.kill()
 
     def go(self) -> int:
-        """The time of the world at which the run begins."""
+        """Let them get ready; returns the time of the world at which the run begins, which is about to come."""
+        self._world.sleep_until(self._began_ns - READY_NS, interruptible=False)
         return self._began_ns
 
     def stop(self) -> None:
