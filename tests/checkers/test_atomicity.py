@@ -43,6 +43,14 @@ def test_over_all_keys_it_is_the_farthest_of_them(seed: int) -> None:
         assert two_atomic(registers) is all(k_atomic(ops, 2) for ops in keys.values()), keys
 
 
+@pytest.mark.parametrize("later", [0, 1, 2, 5])
+def test_a_shift_by_one_is_told_from_none_and_from_two(later: int) -> None:
+    """Two values that were each read after the other had been written; `later` is by how much too late."""
+    ops = [Op("write", 1, 0, 10), Op("write", 2, 0, 20), Op("read", 1, 20 + later, 50), Op("read", 2, 40, 50)]
+    ons = [On("k", op._replace(process=number)) for number, op in enumerate(ops)]
+    assert smallest_delta_ns(prepare(as_history_of_keys(ons), second_hand=True)) == smallest_delta(ops, 9) == later
+
+
 def in_turn(*reads_of: int, writes: int) -> list[On]:
     """Writes of 1, 2, ... one after the other, and then reads."""
     ops = [Op("write", n, 10 * n, 10 * n + 5) for n in range(1, writes + 1)]
