@@ -31,7 +31,7 @@ struct result {
   int32_t error;
 };
 
-bool active;
+bool joined, active;
 int64_t base_ns, skew_ns;
 uint32_t ticks;
 __thread bool is_main;
@@ -118,7 +118,7 @@ __attribute__((constructor)) static void begin(void) {
   guard();
   map_rule();
   is_main = true;
-  active = true;
+  joined = active = true;
   barrier(0);
 }
 

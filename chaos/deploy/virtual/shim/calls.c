@@ -60,7 +60,7 @@ static int strike(const char *what) {
 }
 
 static bool concerned(enum call call) {
-  return rule && rule->call == call && (rule->who == 2 || rule->who == (active ? 0 : 1)) && base_ns;
+  return rule && rule->call == call && (rule->who == 2 || rule->who == (active ? 0 : 1));
 }
 
 static int strike_file(int fd) {

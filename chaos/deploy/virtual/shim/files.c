@@ -14,7 +14,7 @@
 static void note_size(int fd, bool only_empty) {
   struct stat about;
   char line[64];
-  if (!base_ns || fstat(fd, &about) || !S_ISREG(about.st_mode) || (only_empty && about.st_size)) return;
+  if (!joined || fstat(fd, &about) || !S_ISREG(about.st_mode) || (only_empty && about.st_size)) return;
   int notes = (int)syscall(SYS_openat, AT_FDCWD, NOTES, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
   if (notes < 0) return;
   int size = snprintf(line, sizeof line, "%llu %lld\n", (unsigned long long)about.st_ino, (long long)about.st_size);

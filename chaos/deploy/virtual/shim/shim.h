@@ -28,6 +28,7 @@
 
 /* barrier.c: the talk with the controller. */
 
+extern bool joined;           /* whether this process belongs to a run; a fork's child does, too */
 extern bool active;           /* whether this process belongs to a run and is not a fork's child */
 extern int64_t base_ns;       /* what the controller said the time was when it last gave us the turn */
 extern int64_t skew_ns;       /* how far this node's wall clock is off */

@@ -41,10 +41,8 @@ static int64_t read_clock(void *caller) {
   return virtual_ns();
 }
 
-static bool in_run(void) { return base_ns || active; }
-
 EXPORT int clock_gettime(clockid_t clock, struct timespec *time) {
-  if (!in_run()) return (int)syscall(SYS_clock_gettime, clock, time);
+  if (!joined) return (int)syscall(SYS_clock_gettime, clock, time);
   bool coarse = clock == CLOCK_MONOTONIC_COARSE; /* an allocator's, also where that is a part of the program */
   int64_t ns = read_clock(coarse ? NULL : __builtin_return_address(0));
   if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_TAI) ns += EPOCH_NS + skew_ns;
@@ -56,7 +54,7 @@ EXPORT int clock_gettime(clockid_t clock, struct timespec *time) {
 EXPORT int gettimeofday(struct timeval *time, void *zone) {
   (void)zone;
   struct timespec now;
-  if (!in_run()) syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
+  if (!joined) syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
   else {
     int64_t ns = read_clock(__builtin_return_address(0)) + EPOCH_NS + skew_ns;
     now = (struct timespec){ns / 1000000000, ns % 1000000000};
@@ -67,7 +65,7 @@ EXPORT int gettimeofday(struct timeval *time, void *zone) {
 
 EXPORT time_t time(time_t *result) {
   struct timespec now;
-  if (!in_run()) syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
+  if (!joined) syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
   else now.tv_sec = (read_clock(__builtin_return_address(0)) + EPOCH_NS + skew_ns) / 1000000000;
   if (result) *result = now.tv_sec;
   return now.tv_sec;
@@ -77,7 +75,7 @@ EXPORT clock_t clock(void) { return (clock_t)(virtual_ns() / 1000); }
 
 /* Processor time and memory are the machine's, not the run's. */
 EXPORT int getrusage(int who, struct rusage *usage) {
-  if (!in_run()) return (int)syscall(SYS_getrusage, who, usage);
+  if (!joined) return (int)syscall(SYS_getrusage, who, usage);
   memset(usage, 0, sizeof *usage);
   return 0;
 }
@@ -102,7 +100,7 @@ static void fill(void *buffer, size_t size) {
 }
 
 EXPORT ssize_t getrandom(void *buffer, size_t size, unsigned flags) {
-  if (!in_run()) return syscall(SYS_getrandom, buffer, size, flags);
+  if (!joined) return syscall(SYS_getrandom, buffer, size, flags);
   return fill(buffer, size), (ssize_t)size;
 }
 
@@ -152,7 +150,7 @@ static bool tells_of_the_machine(const char *path) {
 
 /* What is really opened: a file below the directory where the server believes to be lies in the real one. */
 static const char *redirected(const char *path) {
-  if (!in_run()) return path;
+  if (!joined) return path;
   if (tells_of_the_machine(path)) return "/dev/null";
   const char *said = getenv("CACHEQUAKE_DIRECTORY");
   size_t length = said ? strlen(said) : 0;
@@ -161,7 +159,7 @@ static const char *redirected(const char *path) {
 }
 
 static int open_at(int directory, const char *path, int flags, mode_t mode) {
-  if (in_run() && is_random(path)) return random_file();
+  if (joined && is_random(path)) return random_file();
   int fd = (int)syscall(SYS_openat, directory, redirected(path), flags, mode);
   if (fd >= 0 && flags & O_CREAT) note_new(fd);
   return fd;
@@ -219,7 +217,7 @@ MKOSTEMP(mkostemp64)
   EXPORT FILE *name(const char *path, const char *mode) {                            \
     static FILE *(*real)(const char *, const char *);                                \
     if (!real) real = (FILE * (*)(const char *, const char *)) dlsym(RTLD_NEXT, #name); \
-    if (in_run() && is_random(path)) return fdopen(random_file(), "r");              \
+    if (joined && is_random(path)) return fdopen(random_file(), "r");              \
     return real(redirected(path), mode);                                             \
   }
 FOPEN(fopen)
