@@ -33,16 +33,18 @@ def wait(system: System, ms: int) -> None:
     system.sleep_until(system.now_ns() + ms * 1_000_000)
 
 
-def test_faults_at_calls_take_hold_in_a_run_and_are_the_same_every_time(tmp_path):
+def test_what_only_virtual_time_can_do_takes_hold_in_a_run_and_is_the_same_every_time(tmp_path):
     nemesis = [
         {"fault": "kill-at", "call": "fsync", "number": 20, "power": True, "at": "500ms", "for": "1s"},
         {"fault": "kill-at", "call": "send", "number": 9, "moment": "after", "at": "2s", "for": "800ms"},
         {"fault": "kill-child", "call": "rename", "target": "a replica", "at": "3s", "for": "300ms"},
-        {"fault": "disk", "error": "ENOSPC", "target": "a primary", "at": "3500ms", "for": "500ms"},
+        {"fault": "disk", "error": "ENOSPC", "target": "a primary", "at": "3500ms", "for": "400ms"},
+        {"fault": "crash", "moment": "reply", "at": "4200ms", "for": "400ms"},
+        {"fault": "reorder", "between": "clients", "at": "4700ms", "for": "400ms"},
     ]
     changes = {
         "deploy": "virtual",
-        "duration": "4500ms",
+        "duration": "5200ms",
         "clients.count": 4,
         "nemesis": nemesis,
         "cluster.config": {"appendonly": "yes", "appendfsync": "always"},
@@ -50,13 +52,14 @@ def test_faults_at_calls_take_hold_in_a_run_and_are_the_same_every_time(tmp_path
     run_dir = run_scenario(load_scenario("steady", changes), seed=7, out=tmp_path).run_dir
     executed = read_executed(run_dir)
     assert executed.error is None
-    synced, sent, child, disk = (fault.evidence["inject"] for fault in executed.faults)
+    synced, sent, child, disk, crash, _ = (fault.evidence["inject"] for fault in executed.faults)
     assert synced["died"]["of"] == "appendonly.aof.1.incr.aof"
     assert sum(sum(files.values()) for files in synced["dropped_bytes"].values()) > 0, "it died before the fsync"
     assert sent["died"]["of"].startswith("127.0.")
     assert (child["died"]["of"], child["rdb_last_bgsave_status"]) == ("dump.rdb", "err")
     (node,) = disk["refused"]
     assert executed.faults[3].evidence["heal"]["started"] == [node], "a server that syncs always ends itself"
+    assert crash["under_way_bytes"]
     same = verify_run(run_dir, out=tmp_path)
     assert same.exit_code == 0, same.in_words()
 

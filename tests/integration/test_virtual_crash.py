@@ -8,7 +8,6 @@ from virtual_nodes import NEEDED, nodes
 from chaos.run import run_scenario
 from chaos.scenario import load_scenario
 from chaos.store import read_executed
-from chaos.verify import verify_run
 from nemeses.system import CrashPlan, Unreachable
 
 pytestmark = NEEDED
@@ -37,8 +36,6 @@ def test_a_reply_that_arrived_of_a_write_whose_replication_did_not_is_a_lost_wri
     assert crash.evidence["heal"]["arrived_bytes"] == {crash.nodes[0]: to_clients}
     assert done.result.count("lost-write") == 1, "the write that was under way, and no other"
     assert reorder.evidence["heal"]["overtaking"] >= reorder.evidence["inject"]["overtaking"] > 0
-    same = verify_run(done.run_dir, out=tmp_path)
-    assert same.exit_code == 0, same.in_words()
 
 
 def test_a_replica_gets_as_many_bytes_of_the_stream_as_are_let_through():
@@ -66,9 +63,9 @@ def test_a_replica_gets_as_many_bytes_of_the_stream_as_are_let_through():
 def test_a_primary_that_loses_its_power_loses_the_second_that_it_had_not_synced(tmp_path, fsync, loses):
     changes = {
         "deploy": "virtual",
-        "duration": "3s",
-        "clients.count": 5,
-        "nemesis": [{"fault": "power-loss", "target": "primary of k0", "at": "1700ms", "for": "300ms"}],
+        "duration": "2200ms",
+        "clients.count": 4,
+        "nemesis": [{"fault": "power-loss", "target": "primary of k0", "at": "1500ms", "for": "200ms"}],
         "cluster.config": {"appendonly": "yes", "appendfsync": fsync},
     }
     done = run_scenario(load_scenario("steady", changes), seed=7, out=tmp_path)
