@@ -53,7 +53,8 @@ def test_without_faults_nothing_is_found_and_everything_is_checked(tmp_path):
     done = run("steady", tmp_path, duration="2s")
     assert done.result.claims_verdict == "hold", done.result.claims
     idle = {name for name, finding in done.result.findings.items() if not finding.metrics["checked"]}
-    assert idle == {"locks", "queue", "expiry", "visibility", "cachefill"}, "those whose workloads this scenario has not"
+    others = {"locks", "queue", "expiry", "visibility", "cachefill"}
+    assert idle == others, "those whose workloads this scenario has not"
     assert not processes_of(done.run_dir)
     assert not (done.run_dir / "work").exists()
     assert sorted(path.name for path in (done.run_dir / "logs").glob("n?.log")) == [f"n{n}.log" for n in range(1, 7)]
