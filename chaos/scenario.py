@@ -443,6 +443,12 @@ def _possible_fault(source: Source, place: Place, fault: FaultSpec, scenario: Sc
         check_target(topology.target(fault.target, scenario.clients.way), nodes, scenario.cluster.replicas)
     except ValueError as error:
         source.fail((*place, "target"), f"target: {error}", Impossible)
+    modes = TOPOLOGIES[scenario.cluster.topology].modes.get(fault.fault)
+    if modes is not None and (mode := fault.options["mode"]) not in modes:
+        message = (
+            f"mode: topology {scenario.cluster.topology} has no {fault.fault} of mode {mode}: use {' or '.join(modes)}"
+        )
+        source.fail((*place, "mode"), message, Impossible)
     if fault.options.get("with_clients", 0) > scenario.clients.count:
         source.fail((*place, "with_clients"), f"with_clients: there are {scenario.clients.count} clients")
     if "resize" in FAULTS[fault.fault].requires and (add := asked(fault.options)[0]) > len(topology.groups["spares"]):

@@ -37,6 +37,8 @@ class Kind(NamedTuple):
     """Names of the routes by which clients can reach it; the first is the default."""
     capabilities: frozenset[str] = frozenset()
     """What faults may ask of it (see `nemeses.system.FORMED`)."""
+    modes: Mapping[str, Sequence[str]] = {}
+    """Of faults that cannot have every `mode` here, by name, those that they can have."""
     config: Mapping[str, str] = {}
     """Server directives that a scenario should show; its own go before."""
     options: Mapping[str, Any] = {}

@@ -21,6 +21,7 @@ from chaos.topologies.alone import Alone
 from chaos.topologies.base import ClusterSpec, Kind
 from chaos.topologies.rest import Check, await_all, caught_up
 from chaos.topologies.watch import ALL_SLOTS, Watch
+from nemeses import sentinel_failover
 from nemeses.sentinels import SERVICE, newest, sentinels, sight, table
 from nemeses.system import System
 from nemeses.view import Owners, View
@@ -133,6 +134,7 @@ REPLICATION = Kind(
     ReplicationTopology,
     routes=("bare", "replica", "sentinel"),
     capabilities=frozenset({"promotion"}),
+    modes={"failover": tuple(sentinel_failover.MODES)},
     options=OPTIONS,
     defaults={"primaries": 1, "replicas": 2},
 )

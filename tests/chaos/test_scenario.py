@@ -67,6 +67,11 @@ nemesis:
         ("name: x\nnemesis:\n  - {fault: partition, with_clients: 40}", 3, "there are 10 clients"),
         ("name: x\nnemesis:\n  - {fault: partition, shap: ring}", 3, "did you mean 'shape'"),
         ("name: x\nnemesis:\n  - {fault: partition, shape: rign}", 3, "ring"),
+        (
+            "name: x\ncluster: {topology: replication}\nnemesis:\n  - {fault: failover, mode: takeover}",
+            4,
+            "topology replication has no failover of mode takeover: use graceful or force",
+        ),
         ("name: x\nclaims:\n  lost_write: 0", 3, "did you mean 'lost_writes'"),
         ("name: x\nname: y", 2, "twice"),
         ("name: [x", 1, "not YAML"),
