@@ -49,6 +49,17 @@ def _percent(checker: str, key: str) -> Callable[[Result], float | None]:
     return lambda result: None if (found := share(result)) is None else 100 * found
 
 
+ENOUGH = 20
+"""Reads that a stretch of time must have for its hit rate to say something."""
+
+
+def _lowest_hit_rate(result: Result) -> float | None:
+    """The dip: the lowest hit rate of any stretch of time, in per cent."""
+    balance = result.findings.get("balance")
+    stretches = balance.metrics.get("hit_rate_over_time", ()) if balance is not None else ()
+    return min((100 * stretch["rate"] for stretch in stretches if stretch["reads"] >= ENOUGH), default=None)
+
+
 def _count(*kinds: str) -> Callable[[Result], float | None]:
     return lambda result: result.count(*kinds)
 
@@ -63,6 +74,8 @@ MEASURES: tuple[Measure, ...] = (
     Measure("keys moved", "%", _percent("balance", "keys_moved")),
     Measure("hottest node", "%", _percent("balance", "hottest_share")),
     Measure("hit rate", "%", _percent("balance", "hit_rate")),
+    Measure("lowest hit rate", "%", _lowest_hit_rate),
+    Measure("database loads", "/s", _metric("cachefill", "loads_per_s")),
     Measure("hops", "", _metric("balance", "hops_mean")),
     Measure("operations", "/s", _metric("availability", "operations_per_second")),
     Measure("p50", "ms", _metric("availability", "latency_ms", "p50")),

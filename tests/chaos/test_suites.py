@@ -3,12 +3,15 @@
 import csv
 import io
 
+import msgspec
 import pytest
 
 from chaos.compare import MEASURES, Comparison, Row, Spread
 from chaos.errors import BadInput
 from chaos.report.comparison import as_html, as_markdown, save
+from chaos.result import Result, Server
 from chaos.suite import builtin_suites, load_suite, merge
+from checkers.finding import Finding, Verdict
 
 SUITE = """\
 name: small
@@ -130,3 +133,12 @@ def test_it_is_kept_in_every_form(tmp_path):
 
 def test_no_measure_is_there_twice():
     assert len({measure.name for measure in MEASURES}) == len(MEASURES)
+
+
+def test_the_dip_is_the_worst_stretch_that_has_enough_reads():
+    stretches = [{"rate": 1.0, "reads": 50}, {"rate": 0.25, "reads": 20}, {"rate": 0.0, "reads": 19}]
+    found = {"balance": Finding("balance", Verdict.VALID, metrics={"hit_rate_over_time": stretches})}
+    result = Result("r", "s", 1, Server("valkey", "9"), "local", Verdict.VALID, "none", {}, found, [], "again")
+    (dip,) = [measure for measure in MEASURES if measure.name == "lowest hit rate"]
+    assert dip.of(result) == 25.0
+    assert dip.of(msgspec.structs.replace(result, findings={})) is None
