@@ -44,11 +44,13 @@ class Log:
         known = {} if version is None else {"version": version}
         self.read(start, end, key, "load", load=[start, max(start, end - 1)], **known, **entry, **more)
 
-    def write(self, start, end, version, key="i0", commit=None, entry="ok"):
+    def write(self, start, end, version, key="i0", commit=None, entry="ok", **more):
         about = {"f": "write", "process": next(self._process), "key": key, "value": 1000 * (1 + version) + int(key[1:])}
         self.events.append(Event(type="invoke", time=round(start * MS), **about))
         span = [round(time * MS) for time in commit or (start, end)]
-        fill = {"asked": ["n1"], "version": version, "commit": span, "entry": entry}
+        fill = {"asked": ["n1"], "version": version, "commit": span, **more}
+        if entry is not None:
+            fill["entry"] = entry
         self.events.append(Event(type="ok", time=round(end * MS), fill=fill, **about))
 
     def told(self, process, f, at, value):
@@ -107,6 +109,23 @@ def test_loads_of_one_item_that_overlap_are_a_stampede_and_those_that_touch_are_
     assert measured["stampede"]["wasted"] == 2
     (greatest,) = measured["stampede"]["greatest"]
     assert (greatest["key"], greatest["at_once"], greatest["operations"]) == ("i0", 3, [0, 2, 4])
+
+
+def test_the_greatest_stampede_is_told_first():
+    log = Log()
+    for key, loads in (("i0", 2), ("i1", 4), ("i2", 3)):
+        for _ in range(loads):
+            log.load(0, 10, key=key)
+    greatest = log.measured()["stampede"]["greatest"]
+    assert [(entry["key"], entry["at_once"]) for entry in greatest] == [("i1", 4), ("i2", 3), ("i0", 2)]
+
+
+def test_reads_that_loaded_nothing_make_no_stampede():
+    log = Log()
+    log.read(0, 1, version=0)
+    measured = log.measured()
+    assert measured["stampedes"] == 0
+    assert measured["stampede"] == {"largest": 0, "wasted": 0, "greatest": []}
 
 
 spans = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(1, 10)), min_size=1, max_size=25)
@@ -215,7 +234,29 @@ def test_few_entries_are_no_avalanche():
     assert log.measured()["avalanches"] == 0
 
 
-@pytest.mark.parametrize("when", [1.5, 100])
+def test_who_is_there_when_a_stretch_begins_was_put_there_by_then_and_is_not_replaced_yet():
+    log = Log()
+    filled_together(log)
+    for number in range(40, 50):
+        log.load(100, 102, key=f"i{number}", ttl_ms=200)
+        log.write(200, 202, 1, key=f"i{number}")
+    for number in range(50, 55):
+        log.load(198, 200, key=f"i{number}", ttl_ms=200)
+    log.lasted(1_000)
+    (greatest,) = log.measured()["avalanche"]["greatest"]
+    assert greatest == {"at_ms": 200.0, "due": 40, "there": 45}
+
+
+def test_entries_that_writes_set_come_due_too():
+    log = Log()
+    for number in range(40):
+        log.write(0, 2, 1, key=f"i{number}", ttl_ms=200)
+    log.lasted(1_000)
+    (greatest,) = log.measured()["avalanche"]["greatest"]
+    assert greatest == {"at_ms": 200.0, "due": 40, "there": 40}
+
+
+@pytest.mark.parametrize("when", [0.5, 1.5, 100])
 def test_an_entry_that_a_write_removes_does_not_come_due(when):
     log = Log()
     filled_together(log)
@@ -269,6 +310,24 @@ def test_a_fault_at_the_very_end_has_no_peak():
     assert struck["peak_per_s"] is None
 
 
+def test_what_is_over_when_the_load_ends_starts_no_storm():
+    log = Log()
+    log.lasted(1_000)
+    log.fault(750, 1_000)
+    log.load(10, 12)
+    (struck,) = log.measured()["storms"]
+    assert (struck["phase"], struck["peak_per_s"]) == ("struck", 0.0)
+
+
+def test_a_commit_that_is_over_as_a_read_begins_is_no_version_behind():
+    log = Log()
+    log.write(0, 10, 1)
+    log.write(10, 20, 2)
+    log.read(20, 21, version=0)
+    stale = log.measured()["stale"]
+    assert (stale["max_ms"], stale["max_versions"]) == (10.0, 1)
+
+
 def test_what_is_left_in_the_cache_is_compared_with_the_database():
     log = Log()
     log.write(0, 5, 1)
@@ -292,7 +351,9 @@ def test_writes_are_told_apart_by_what_became_of_their_entry():
         log.write(10 * number, 10 * number + 10, number + 1, entry=entry)
     log.read(60, 70, via="database", load=[61, 69], version=4)
     measured = log.measured()
+    log.write(80, 90, 5, entry=None)
     assert measured["writes"] == {"fail": 1, "info": 1, "ok": 2}
+    assert log.measured()["writes"] == {"fail": 1, "info": 1, "none": 1, "ok": 2}
     assert measured["fallbacks"] == measured["loads"] == 1
 
 

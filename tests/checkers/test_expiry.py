@@ -26,7 +26,7 @@ class Op(NamedTuple):
     value: int | None
     start: int
     end: int
-    life: int | None = None
+    life: float | None = None
     type: str = "ok"
     node: str | None = None
     via: str | None = None
@@ -150,6 +150,7 @@ FAILED_OVER = [*STEADY, view(20, "n4", "primary", 2)]
         ([Op(None, 58, 59)], [], {"early-expiry": 1}),
         ([Op(None, 30, 31, node="n4")], FAILED_OVER, {"missing-value": 1}),
         ([Op(7, 25, 26, node="n4"), Op(None, 30, 31, node="n4")], FAILED_OVER, {"early-expiry": 1}),
+        ([Op(7, 25, 30, node="n4"), Op(None, 30, 31, node="n4")], FAILED_OVER, {"missing-value": 1}),
         ([Op(7, 15, 16, node="n4", via="replica"), Op(None, 30, 31, node="n4")], FAILED_OVER, {"missing-value": 1}),
         ([Op(None, 30, 31, node="n4", via="replica")], STEADY, {}),
         ([Op(None, 30, 31, node="n1"), Op(7, 62, 63, node="n1")], STEADY, {"early-expiry": 1, "expired-read": 1}),
@@ -174,6 +175,28 @@ def test_a_write_that_a_client_sent_several_times_may_take_effect_again_later() 
     assert finding.verdict is Verdict.UNKNOWN
     assert finding.reason == "2 reads returned values that may have been written again at any time"
     assert found([twice, Op(None, 30, 31)]).counts == {"early-expiry": 1}, "it stays longer then, and no shorter"
+
+
+def test_a_write_that_a_client_sent_once_takes_effect_once() -> None:
+    run = history([WRITE, Op(7, 62, 63)])
+    run.operations.details[0] = {"attempts": [{"node": "n1"}]}
+    assert check_expiry(run).counts == {"expired-read": 1}
+
+
+def test_of_writes_of_one_value_the_one_that_lasts_longest_explains_it() -> None:
+    writes = [Op(7, 0, 0, life=20), Op(7, 1, 1, life=2)]
+    assert found([*writes, Op(7, 15, 15)]).counts == {}
+    assert found([*writes, Op(7, 22, 22)]).counts == {"expired-read": 1}
+
+
+@pytest.mark.parametrize(("life", "counts"), [(9.5, {}), (9.51, {"early-expiry": 1})])
+def test_a_value_may_be_gone_as_much_too_early_as_clocks_are_coarse(life: float, counts: dict[str, int]) -> None:
+    assert found([Op(7, 0, 0, life), Op(None, 8, 9)]).counts == counts, "half a step is the granularity"
+
+
+@pytest.mark.parametrize(("start", "counts"), [(5, {}), (6, {"early-expiry": 1})])
+def test_a_write_that_ends_as_another_begins_may_have_come_after_it(start: int, counts: dict[str, int]) -> None:
+    assert found([Op(1, 0, 5, life=1), Op(2, start, 7, life=10), Op(None, 8, 8)]).counts == counts
 
 
 def test_figures_are_those_of_the_worst_read() -> None:

@@ -278,6 +278,9 @@ def test_slots_can_be_handed_to_an_heir() -> None:
     takeover, heir = view(5 * LAG, "n4", "primary", 7), view(20 * LAG, "n5", "primary", 8)
     assert supersedes(*BASE, takeover, heir, handover(19 * LAG, "n4", "n5"))
     assert supersedes(*BASE, takeover, heir, handover(19 * LAG, "n4", "n5", SLOT - 1, SLOT + 1))
+    several = handover(19 * LAG, "n4", "n5")
+    several.value["slots"].insert(0, [SLOT + 1, SLOT + 2])
+    assert supersedes(*BASE, takeover, heir, several)
     for wrong in (
         handover(19 * LAG, "n1", "n5"),
         handover(19 * LAG, "n4", "n6"),
@@ -376,6 +379,17 @@ def test_a_write_that_was_asked_for_elsewhere_is_not_judged_by_lineage() -> None
     row = next(row for row in range(5) if run.operations.start[row] == WRITE.start)
     run.operations.details[row] = {"asking": True}
     assert fate_of(2, run) == "superseded"
+
+
+@pytest.mark.parametrize(("detail", "fate"), [({}, "superseded"), ({"asking": True}, "lost")])
+def test_what_a_node_took_for_another_contradicts_nothing_that_it_answers_later(
+    detail: dict[str, Any], fate: str
+) -> None:
+    taken = Op("write", "k3", 4, 16, 17, "ok", "n4")
+    run = history([*PLAY, taken], N1, N4, TAKEOVER)
+    row = next(row for row in range(6) if run.operations.start[row] == taken.start)
+    run.operations.details[row] = detail
+    assert fate_of(2, run) == fate
 
 
 def test_a_write_that_the_last_read_returned_is_kept_whatever_was_read_before() -> None:

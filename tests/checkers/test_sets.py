@@ -105,7 +105,19 @@ def test_what_is_lost_is_shown_by_the_last_read_without_it_and_what_was_missed_b
     missed = check_sets(recorded(ADD, *without, (6, 7, "ok", "read", [1]), (8, 9, "ok", "read", [1]))).anomalies[0]
     assert missed.operations == [2, 0, 8]
     again = check_sets(recorded(ADD, (2, 4, "ok", "read", [1]), (4, 5, "ok", "read", []))).anomalies[0]
-    assert again.operations == [4, 0, 2]
+    assert (again.kind, again.operations) == ("stale-element", [4, 0, 2])
+
+
+def test_a_read_that_ends_as_the_addition_begins_may_have_seen_it() -> None:
+    assert check_sets(recorded((0, 1, "ok", "read", [1]), (1, 2, "ok", "add", 1))).counts == {}
+    assert check_sets(recorded((0, 1, "ok", "read", [1]), (2, 3, "ok", "add", 1))).counts == {"phantom-element": 1}
+
+
+@pytest.mark.parametrize(("kind", "how"), [("ok", "acknowledged"), ("info", "seen")])
+def test_how_an_element_was_known_to_be_there_is_told(kind: str, how: str) -> None:
+    reads = [(2, 3, "ok", "read", [1]), (4, 5, "ok", "read", [])]
+    (anomaly,) = check_sets(recorded((0, 1, kind, "add", 1), *reads)).anomalies
+    assert f"element 1, {how} at " in anomaly.explanation
 
 
 def test_elements_of_one_set_are_described_in_full() -> None:

@@ -379,6 +379,45 @@ def test_a_rollback_is_proved_whatever_is_read_of_other_keys() -> None:
     assert [kinds[read] for read in finals] == ["rolled-back-read"] * 3
 
 
+@pytest.mark.parametrize(
+    ("lie", "kind"),
+    [
+        (None, "rolled-back-read"),
+        ({}, "stale-read"),
+        ({"asking": True}, "rolled-back-read"),
+        ({"via": "replica"}, "rolled-back-read"),
+    ],
+)
+def test_a_node_that_contradicts_itself_as_an_owner_proves_no_rollback(lie: dict[str, Any] | None, kind: str) -> None:
+    run = Run()
+    run.op("write", 11, "n1", key="k1")
+    if lie is not None:
+        run.op("read", None, "n1", key="k1", **lie)
+    run.op("write", 1, "n1")
+    run.op("write", 2, "n2")
+    read = run.op("read", 1, "n1")
+    run.op("write", 3, "n1")
+    run.converge()
+    run.op("read", 3, "n1", final=True)
+    assert run.kinds()[read] == kind
+
+
+def test_a_write_that_began_as_the_value_was_in_effect_is_not_newer() -> None:
+    run = Run()
+    run.op("write", 1, "n1")
+    run.time -= MS
+    run.op("write", 2, "n1")
+    run.op("write", 3, "n1")
+    _takeover(run)
+    read = run.op("read", 1, "n4")
+    run.op("read", 2, "n4")
+    run.view("n4", "replica", 7, "n1")
+    run.view("n1", "primary", 9)
+    run.converge()
+    run.op("read", 1, "n1", final=True)
+    assert run.kinds()[read] == "rolled-back-read"
+
+
 def test_last_reads_that_disagree_prove_no_rollback() -> None:
     run = Run()
     run.op("write", 1, "n1")
