@@ -129,3 +129,9 @@ def test_a_map_on_one_line_means_what_it_means_on_two(fields: dict[str, str], be
 
 def test_a_brace_in_a_comment_closes_nothing() -> None:
     assert loads("{:a 1 ; done}\n :b 2}") == {"a": 1, "b": 2}
+
+
+def test_what_follows_the_vector_that_holds_everything_is_read_too() -> None:
+    assert [form for _, form in read(["[1 2] 3\n"])] == [1, 2, 3]
+    with pytest.raises(EdnError, match="closes nothing"):
+        list(read(["[1 2] ]\n"]))

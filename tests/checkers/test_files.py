@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from object_histories import history, record
 
+from checkers import CHECKERS, Finding
 from checkers.choose import check_linearizability
 from checkers.files import check_file
 from checkers.foreign import write_edn
@@ -145,3 +146,15 @@ def test_values_that_repeat_are_searched_and_the_rest_go_by_zones() -> None:
     assert found.metrics["checked"] == 8
     assert found.metrics["undecided"] == {}
     assert check_linearizability(recorded, "cas-register").counts == found.counts
+
+
+def test_a_checker_that_failed_leaves_the_verdict_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path, sequence(("write", 1), ("read", 1)))
+    assert check_file(path, checkers=["linearizability", "expiry"])["verdict"] == "valid"
+    assert check_file(path, checkers=["expiry"])["verdict"] == "unknown", "there is nothing to check"
+
+    def failing(_: History) -> Finding:
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(CHECKERS, "expiry", failing)
+    assert check_file(path, checkers=["linearizability", "expiry"])["verdict"] == "unknown"

@@ -322,3 +322,25 @@ def test_an_object_of_which_nothing_is_looked_at_is_not_counted() -> None:
 def test_a_failed_write_explains_no_later_read() -> None:
     assert _searched(("write", "fail", 3, None), ("read", "ok", 3, None)).verdict is Verdict.INVALID
     assert _searched(("write", "info", 3, None), ("read", "ok", 3, None)).verdict is Verdict.VALID
+
+
+def test_what_begins_as_another_ends_proves_nothing_about_it() -> None:
+    ops = [Op("write", 1, 0, 10), Op("write", 2, 10, 12), Op("read", 2, 20, 21), Op("read", 1, 30, 31)]
+    (anomaly,) = check_registers(as_history(ops)).anomalies
+    assert sorted(anomaly.operations) == [0, 2, 4, 6], "the read of 2 began after the write of 1; that of 2 did not"
+
+
+def test_only_answered_reads_of_registers_are_left_out_when_a_replica_answers() -> None:
+    events = []
+    for process, (f, key, value, kind, via) in enumerate(
+        (
+            ("write", "k0", 1, "ok", None),
+            ("add", "s0", 7, "ok", None),
+            ("read", "k0", 1, "ok", "replica"),
+            ("read", "k0", 1, "fail", "replica"),
+            ("read", "s0", 7, "ok", "replica"),
+        )
+    ):
+        events.append(Event("invoke", f, process, time=10 * process, key=key, value=value, via=via))
+        events.append(Event(kind, f, process, time=10 * process + 5, key=key, value=value))
+    assert check_registers(from_events(events)).metrics["second_hand_reads_left_out"] == 1

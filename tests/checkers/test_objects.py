@@ -132,6 +132,17 @@ def test_a_read_is_torn_unless_one_write_explains_all_of_it(picked: list[int], w
         assert counts == ({"torn-read": 1} if len(set(picked)) > 1 else {})
 
 
+def test_groups_are_judged_each_by_its_own_reads() -> None:
+    script = Script()
+    for tag in ("{g1}", "{g2}", "{g3}"):
+        for value in (1, 2):
+            script.add("mset", tag, {f"{tag}:a": value, f"{tag}:b": value})
+        script.add("mget", tag, {f"{tag}:a": None, f"{tag}:b": None}, result={f"{tag}:a": 1, f"{tag}:b": 2})
+    finding = check_multikey(script.history())
+    assert finding.counts == {"torn-read": 3}
+    assert (finding.metrics["reads"], finding.metrics["groups"]) == (3, 3)
+
+
 def test_a_group_that_some_write_covers_in_part_is_not_judged() -> None:
     script = Script()
     script.add("mset", "{g1}", dict.fromkeys(GROUP, 1))

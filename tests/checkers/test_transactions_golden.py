@@ -326,6 +326,7 @@ def test_says_what_is_ruled_out_and_what_is_not() -> None:
         ([[w("x", 1)], [a("x", 2)]], "both appended to and written"),
         ([[a("x", 1)], [r("x", "1")]], "returned no list"),
         ([[w("x", 1)], [r("x", [1])]], "returned a list"),
+        ([[w("x", 1)], [r("x", [])]], "returned a list"),
         ([[w("x", None)], [r("x", None)]], "null was written"),
     ],
 )
@@ -337,6 +338,20 @@ def test_a_key_that_cannot_be_decided_is_set_aside_and_the_others_are_not(values
     assert reason in finding.metrics["undecided"]["x"]
     more = check_transactions(history(together(*values, [a("y", 1), r("z", [2])], [a("z", 2), r("y", [1])])))
     assert more.counts == {"G1c": 1}
+
+
+def test_a_list_that_nobody_appended_to_is_empty() -> None:
+    assert check_transactions(history(together([r("x", [])], [r("y", None)]))).counts == {}
+
+
+def test_a_transaction_of_unknown_outcome_happened_if_somebody_saw_it_and_not_else() -> None:
+    unseen = together([a("x", 1), w("y", 2)], [r("x", [])], [r("y", None)])
+    unseen[0].type = "info"
+    assert check_transactions(history(unseen)).metrics["edges"]["rw"] == 0
+    # The longest read does not show it; one that contradicts that does.
+    deviant = together([a("x", 2)], [a("x", 1)], [a("x", 3)], [r("x", [1, 3])], [r("x", [2])])
+    deviant[0].type = "info"
+    assert check_transactions(history(deviant)).metrics["edges"]["wr"] == 2
 
 
 def test_completions_only_have_no_order_of_time() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from checkers.availability import check_availability
 from checkers.context import OBSERVER_LAG_NS, Timeline
-from checkers.finding import Finding
+from checkers.finding import Finding, Verdict
 from checkers.history import Event, History, from_events
 from checkers.keyslot import key_slot
 from checkers.slots import check_slots
@@ -77,6 +77,21 @@ def test_answers_to_asking_are_no_ownership() -> None:
     assert check_slots(run).counts == {"split-ownership": 1}
     run.operations.details[1] = {"asking": True}
     assert check_slots(run).counts == {}
+
+
+@pytest.mark.parametrize(("late", "counts"), [(0, {}), (1, {"split-ownership": 1})])
+def test_a_slot_may_have_come_back_until_the_observers_lag_after_an_answer(late: int, counts: dict[str, int]) -> None:
+    run = history([(0, 1, "n1"), (2, 3, "n2"), (4, 5, "n1")], [(5, "n1")])
+    run.context[-1].time = 5 * STEP + OBSERVER_LAG_NS + late
+    assert check_slots(run).counts == counts
+
+
+def test_a_run_that_did_not_settle_is_unknown_and_says_why() -> None:
+    run = history([(0, 1, "n1")], [])
+    finding = check_slots(run)
+    assert finding.verdict is Verdict.UNKNOWN
+    assert finding.reason == Timeline.of(run).why_not
+    assert finding.reason
 
 
 def test_without_an_observer_nothing_is_claimed() -> None:

@@ -131,3 +131,9 @@ def test_every_figure_is_what_its_definition_says(seed: int) -> None:
         finding = check_visibility(from_events(recorded(writes, reads)))
         assert rounded(finding.metrics) == rounded(expected(writes, reads)), (writes, reads)
         assert (finding.checker, finding.counts) == ("visibility", {})
+
+
+@pytest.mark.parametrize(("start", "missed"), [(5, 0), (6, 1)])
+def test_a_write_that_began_as_the_other_ended_may_be_the_older(start: int, missed: int) -> None:
+    ops = [Op("a", 1, 0, 5), Op("a", 2, start, 8)], [Op("a", 1, 10, 11, via="replica")]
+    assert check_visibility(from_events(recorded(*ops))).metrics["missed"] == missed

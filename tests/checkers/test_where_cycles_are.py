@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checkers.history import NEVER
+from checkers.transactions.walks import matrix, path
 from checkers.transactions.where import ROUNDS, suspected
 
 Edges = list[tuple[int, int]]
@@ -105,3 +106,21 @@ def test_a_chain_within_one_moment_is_followed_to_its_end() -> None:
     long = [(0, 0)] * (ROUNDS + 3)
     late = nodes(long, [], [(number, number + 1) for number in range(len(long) - 1)])
     assert late == {ROUNDS, ROUNDS + 1, ROUNDS + 2}
+
+
+def test_a_path_leads_back_from_its_end_and_there_need_be_none() -> None:
+    edges = matrix(4, np.array([0, 1]), np.array([1, 2]))
+    found = path(edges, 0, 2)
+    assert found is not None
+    assert found.tolist() == [2, 1, 0]
+    assert path(edges, 2, 0) is None
+    itself = path(edges, 3, 3)
+    assert itself is not None
+    assert itself.tolist() == [3]
+
+
+def test_when_the_run_began_makes_no_difference() -> None:
+    times = [(0, 3), (1, 2), (4, NEVER)]
+    later = [(start + 1000, end if end == NEVER else end + 1000) for start, end in times]
+    assert nodes(times, [], [(1, 0), (0, 2)]) == nodes(later, [], [(1, 0), (0, 2)]) == set()
+    assert nodes(times, [], [(2, 1)]) == nodes(later, [], [(2, 1)]) == {1, 2}
