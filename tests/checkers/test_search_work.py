@@ -72,6 +72,13 @@ def test_one_after_the_other_costs_one_configuration_each() -> None:
     assert illegal.configurations == 2 * 20 + 1
 
 
+def test_what_nothing_can_have_led_to_is_found_before_more_orders_are_tried() -> None:
+    calls = [Call(n, 0, 100 + n, "write", n, n) for n in range(4)]
+    calls += [Call(9, 0, 260, "write", 77, 77), Call(10, 200, 250, "read", 77, 77), Call(11, 300, 350, "read", 78, 78)]
+    outcome = search(MODELS["register"](), calls, None, Budget.of(60))
+    assert (outcome.verdict, outcome.stuck, outcome.configurations) == (Verdict.INVALID, [11], 86)
+
+
 @dataclass
 class Watching(Budget):
     """A budget that takes down what it was asked for."""

@@ -140,3 +140,10 @@ def test_the_work_is_bounded_by_what_is_gone_through_for_all_keys(monkeypatch: p
         monkeypatch.setattr(causality, "MOST", most)
         finding = check_sessions(as_history_of_keys(ons))
         assert (finding.counts.get(kind, 0), finding.metrics["not_compared_across_keys"]) == (found, skipped), most
+
+
+@pytest.mark.parametrize(("start", "followed"), [(5, False), (6, True)])
+def test_a_read_that_ends_as_the_write_begins_is_not_known_to_come_before_it(start: int, followed: bool) -> None:
+    ops = [Op("write", 1, 0, 1, process=0), Op("read", 1, 2, 5, process=1), Op("write", 2, start, 7, process=1)]
+    ops += [Op("read", 2, 8, 9, process=2), Op("read", 1, 10, 11, process=2)]
+    assert ("writes-follow-reads" in _kinds(ops)) == followed

@@ -333,6 +333,11 @@ def test_a_write_that_ends_as_a_read_begins_is_not_a_version_behind() -> None:
     assert _by_read(check_staleness(as_history(ops)))[6]["versions"] == 1
 
 
+def test_a_write_that_began_before_the_value_was_in_effect_is_no_version_ahead() -> None:
+    ops = [Op("write", 1, 2, 9), Op("write", 2, 1, 5), Op("write", 3, 6, 7), Op("read", 2, 12, 13)]
+    assert _by_read(check_staleness(as_history(ops)))[6]["versions"] == 1
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 30)), min_size=8, max_size=30), st.randoms())
 def test_versions_are_counted_whatever_the_order_in_which_writes_end(spans: list[tuple[int, int]], rng: Any) -> None:
@@ -361,6 +366,15 @@ def test_who_answered_is_unknown_without_a_node_and_before_the_first_view() -> N
     metrics = check_staleness(run.history()).metrics
     assert {who: group["stale"] for who, group in metrics["by_answerer"].items()} == {"unknown": 2, "primary": 1}
     assert {node: group["stale"] for node, group in metrics["by_node"].items()} == {"n1": 2, "unknown": 1}
+
+
+def test_who_answered_is_unknown_where_no_view_tells_of_the_node() -> None:
+    run = Run()
+    run.op("write", 1, "n1")
+    run.op("write", 2, "n1")
+    run.op("read", 1, "n9")
+    metrics = check_staleness(run.history()).metrics
+    assert {who: group["stale"] for who, group in metrics["by_answerer"].items()} == {"unknown": 1}
 
 
 def test_a_rollback_is_proved_whatever_is_read_of_other_keys() -> None:

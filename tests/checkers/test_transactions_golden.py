@@ -304,6 +304,12 @@ def test_keys_and_elements_are_shown_as_they_are() -> None:
     assert anomaly.key == "{g0}x"
 
 
+@pytest.mark.parametrize(("do", "seen", "verb"), [(a, [1], "appending"), (w, 1, "writing")])
+def test_says_what_was_done_before_an_unfinished_state_was_read(do: Callable[..., Any], seen: Any, verb: str) -> None:
+    (anomaly,) = check_transactions(history(together([do("x", 1), do("x", 2)], [r("x", seen)]))).anomalies
+    assert f", after its {verb} 1" in anomaly.explanation
+
+
 def test_says_what_is_ruled_out_and_what_is_not() -> None:
     metrics = check_transactions(history(together([r("x", []), a("y", 1)], [r("y", []), a("x", 2)]))).metrics
     assert metrics["ruled_out"] == [

@@ -63,6 +63,12 @@ def test_split_ownership_is_that_of_the_triple_loop(ops: list[Answer], moves: li
     assert ("split-ownership" in found.counts) == naive(ops, moves)
 
 
+def test_of_several_answers_in_between_the_one_that_began_last_is_named() -> None:
+    run = history([(0, 1, "n2"), (2, 5, "n1"), (5, 6, "n1"), (7, 8, "n2")], [])
+    (anomaly,) = check_slots(run).anomalies
+    assert anomaly.operations == [int(run.operations.index[row]) for row in (3, 2, 0)]
+
+
 def test_what_a_proxy_answers_is_no_ownership() -> None:
     run = history([(0, 1, "n1"), (2, 3, "n2"), (4, 5, "n1")], [])
     for between in ("n1", "n2"):
