@@ -48,14 +48,14 @@ class ExecutedFault(msgspec.Struct):
     """The nodes that were hit."""
     roles: dict[str, str]
     """What each of them was at that moment, for example `{"n1": "primary of slots 0-5460"}`."""
-    struck_ns: int | None = None
-    """When it began to be injected; None if it never was."""
     injected_ns: int | None = None
     """From when on it held, which was verified afterwards; None if that never was."""
     healed_ns: int | None = None
     """From when on it was undone."""
     evidence: dict[str, Any] = {}
     error: str | None = None
+    struck_ns: int | None = None
+    """When it began to be injected; None if it never was."""
 
 
 class Progress(Protocol):
