@@ -58,7 +58,7 @@ def check_availability(history: History) -> Finding:
     done = int(((operations.type == OK) & ~operations.final).sum())
     metrics = {
         "checked": len(rows),
-        "longest_ms": max((entry["longest_ms"] for entry in by_range.values()), default=0.0),
+        "longest_ms": max(entry["longest_ms"] for entry in by_range.values()),
         "total_ms": sum(entry["total_ms"] for entry in by_range.values()),
         "windows": windows[:MOST_WINDOWS],
         "by_range": by_range,

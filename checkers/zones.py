@@ -142,8 +142,7 @@ def prepare(history: History, *, second_hand: bool, initial: Any = None) -> Regi
         order, bounds = _sorted(number, code)
         writes = operations.f[rows[order]] == operations.code("write")
         written = np.add.reduceat(writes, bounds[:-1], dtype=np.int64) if len(rows) else bounds[:-1]
-        twice = written + (code[order[bounds[:-1]]] == 0) > 1
-        twice &= written > 0
+        twice = written + (code[order[bounds[:-1]]] == 0) > 1  # the initial value was written before everything
         if not twice.any():
             break
         bad = np.zeros(len(keys), np.bool_)
