@@ -24,7 +24,7 @@ demo: install
 	@$(BIN)/cachequake demo
 
 test: $(VENV)/test-installed
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not soak"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not soak" --durations=25
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .

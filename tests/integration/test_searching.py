@@ -30,7 +30,7 @@ def test_a_lost_write_is_found_from_steady_and_made_small(tmp_path, capsys, monk
     (file,) = tmp_path.glob(".cachequake/failures/*.quake.yaml")
     assert run_command([*look, *small]) == 1
     assert capsys.readouterr().out.startswith("still fails: lost-write")
-    assert run_command(["shrink", "latest", "--keep", "lost-write", "--budget", "20s"]) == 0
+    assert run_command(["shrink", "latest", "--keep", "lost-write", "--budget", "10s"]) == 0
     assert "lost-write needs" in capsys.readouterr().out
     (made,) = tmp_path.glob("runs/*/minimal.quake.yaml")
     before, after = load_scenario(file), load_scenario(made)
