@@ -280,6 +280,8 @@ class _Names(dict[str | None, int]):
         return [name for name in self if name is not None]
 
     def codes(self, names: list[Any]) -> NDArray[np.int32]:
+        if names and names.count(names[0]) == len(names):  # as keys and nodes of a history that has none
+            return np.full(len(names), self[names[0]], np.int32)
         return np.fromiter(map(self.__getitem__, names), np.int32, len(names))
 
 
@@ -341,7 +343,7 @@ class _Table:
             return np.array(numbers, np.int64)
         except TypeError:  # NumPy's word for a None among the numbers; asking for it each time costs more
             places = range(self.seen, self.seen + len(numbers))
-            if not any(number is not None for number in numbers):
+            if numbers.count(None) == len(numbers):
                 return np.array(places, np.int64)
             filled = [place if number is None else number for place, number in zip(places, numbers, strict=True)]
             return np.array(filled, np.int64)
