@@ -43,7 +43,6 @@ ODD = [
 ]
 BRIEF = {
     "primary-partition": {},
-    "primary-kill": {"duration": "6s"},
     "migration-crash": {},
     "everything": {"duration": "8s"},
     "steady": {"duration": "7s", "nemesis": ODD, "cluster.config": {"appendonly": "yes"}},
