@@ -104,7 +104,8 @@ def _campaign(
 
     def show(trial: Trial) -> None:
         found = ", ".join(f"{count} {kind}" for kind, count in trial.counts.items()) or "nothing"
-        click.echo(f"seed {trial.seed}: {trial.error or found}", err=as_json)
+        again = "; a second run differs" if trial.differs else ""
+        click.echo(f"seed {trial.seed}: {trial.error or found}{again}", err=as_json)
 
     done = run_campaign(
         scenario,
