@@ -21,7 +21,7 @@ from chaos.run import run_scenario
 from chaos.scenario import Scenario
 from chaos.side_by_side import refuse_disturbance, workers
 from chaos.store import remove_run
-from chaos.verify import verify_run
+from chaos.verify import verify_once
 
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -139,8 +139,5 @@ def _try(
 
 def _difference(run_dir: Path, server: str | None, out: Path) -> str | None:
     """Where a second run differs from this one."""
-    again = verify_run(run_dir, server=server, out=out)
-    if again.differences:
-        return f"{again.in_words()} (second run: {again.run_dir})"
-    remove_run(again.run_dir)
-    return None
+    again = verify_once(server, out, run_dir)
+    return f"{again.in_words()} (second run: {again.run_dir})" if again.differences else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from chaos import units
 from chaos.claims import SUBJECTS, WHOLE
 from chaos.deploy.kinds import DEPLOYMENTS
 from chaos.options import spelling
@@ -20,8 +21,8 @@ from nemeses import FAULTS
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-DURATION: Schema = {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h)$"}
-PERCENT: Schema = {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$"}
+DURATION: Schema = {"type": "string", "pattern": f"^{units.DURATION}$"}
+PERCENT: Schema = {"type": "string", "pattern": f"^{units.SHARE}$"}
 SHARE: Schema = {"anyOf": [PERCENT, {"type": "number", "minimum": 0, "maximum": 1}]}
 WHOLE_NUMBER: Schema = {"type": "integer", "minimum": 0}
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)\Z")
+DURATION = r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)"
+SHARE = r"(\d+(?:\.\d+)?)\s*%"
+"""How durations and shares are written, as regular expressions for the whole of a text."""
+_DURATION = re.compile(DURATION + r"\Z")
 _IN_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
-_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%\Z")
+_SHARE = re.compile(SHARE + r"\Z")
 
 
 def is_duration(text: object) -> bool:

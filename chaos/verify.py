@@ -124,10 +124,11 @@ def verify_times(run_dir: Path, times: int, *, jobs: int = 1, server: str | None
     Raises what `verify_run` raises.
     """
     with workers(jobs) as each:
-        return Verifications(list(each(partial(_verify_again, run_dir, server, out), range(times))))
+        return Verifications(list(each(partial(verify_once, server, out), [run_dir] * times)))
 
 
-def _verify_again(run_dir: Path, server: str | None, out: Path, number: int) -> Verification:
+def verify_once(server: str | None, out: Path, run_dir: Path) -> Verification:
+    """As `verify_run`, but the second run is kept only if it differs."""
     done = verify_run(run_dir, server=server, out=out)
     if not done.differences:
         remove_run(done.run_dir)

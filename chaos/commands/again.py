@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -20,9 +20,6 @@ from chaos.commands.shared import (
 )
 from chaos.errors import BadInput
 from chaos.side_by_side import refuse_disturbance
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -14,9 +13,6 @@ from chaos.commands.shared import (
     SERVER,
 )
 from chaos.errors import BadInput
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command("list")

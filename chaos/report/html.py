@@ -16,10 +16,11 @@ from pathlib import Path
 
 from chaos.report.charts import draw_timeline
 from chaos.report.divergence import Divergence, divergences
-from chaos.report.intervals import draw_intervals, process_name
+from chaos.report.intervals import draw_intervals
 from chaos.report.markup import Html, join, tag
 from chaos.report.series import rows_by_index
-from chaos.report.story import describe, story
+from chaos.report.story import story
+from chaos.report.tables import operation_cells, table
 from chaos.report.words import (
     GLYPHS,
     VERDICTS,
@@ -35,7 +36,7 @@ from chaos.report.words import (
 )
 from chaos.result import ClaimResult, Result
 from checkers.finding import Anomaly, Finding
-from checkers.history import NEVER, TYPES, History, Operations
+from checkers.history import History, Operations
 from nemeses.fault import ExecutedFault
 
 _MOST_SHOWN = 40
@@ -114,12 +115,6 @@ def _section(name: str, heading: str, *content: object) -> Html:
     return tag("section", tag("h2", heading, id=name), *content, aria_labelledby=name)
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
-    head = tag("thead", tag("tr", *(tag("th", heading, scope="col") for heading in headings)))
-    body = tag("tbody", *(tag("tr", *(tag("td", cell) for cell in row)) for row in rows))
-    return tag("div", tag("table", head, body), class_="wide")
-
-
 def _head(result: Result) -> Html:
     good = judged(result)
     where = f"{result.server.name} {result.server.version}, deployment {result.deployment}, seed {result.seed}"
@@ -143,7 +138,7 @@ def _warnings(result: Result, history: History) -> Html:
 def _claims(result: Result) -> Html:
     if not result.claims:
         return _section("claims", "Claims", tag("p", "The scenario claims nothing: what was found is only reported."))
-    return _section("claims", "Claims", _table(["", "claim", "measured", ""], [_claim(it) for it in result.claims]))
+    return _section("claims", "Claims", table(["", "claim", "measured", ""], [_claim(it) for it in result.claims]))
 
 
 def _claim(claim: ClaimResult) -> list[object]:
@@ -214,9 +209,9 @@ def _anomaly(
     if rows:
         content.append(tag("div", draw_intervals(operations, rows, fault), class_="wide"))
         content.append(
-            _table(
+            table(
                 ["operation", "process", "what", "from", "to", "outcome", "node", ""],
-                [_operation(operations, row) for row in rows],
+                [operation_cells(operations, row, " ms") for row in rows],
             )
         )
     if more > 0:
@@ -227,24 +222,9 @@ def _anomaly(
     return tag("details", tag("summary", anomaly.explanation), *content, open=unfolded)
 
 
-def _operation(operations: Operations, row: int) -> list[object]:
-    start, end = int(operations.start[row]), int(operations.end[row])
-    details = {name: value for name, value in operations.details.get(row, {}).items() if value}
-    return [
-        int(operations.index[row]),
-        process_name(int(operations.process[row])),
-        tag("code", describe(operations, row)),
-        f"{start / 1e6:,.3f} ms",
-        "never" if end == NEVER else f"{end / 1e6:,.3f} ms",
-        TYPES[operations.type[row]],
-        operations.node_name(row) or "",
-        ", ".join(f"{name}: {text(value)}" for name, value in details.items()),
-    ]
-
-
 def _checked(result: Result) -> Html:
     rows = [[name, *_finding(finding)] for name, finding in result.findings.items()]
-    return _section("checked", "What was checked", _table(["checker", "verdict", "measured", ""], rows))
+    return _section("checked", "What was checked", table(["checker", "verdict", "measured", ""], rows))
 
 
 def _finding(finding: Finding) -> list[object]:
@@ -270,7 +250,7 @@ def _environment(result: Result, history: History, scenario: str | None) -> Html
     rows = [[name, text(value, 400)] for name, value in facts.items()]
     file = [tag("details", tag("summary", "scenario.yaml"), tag("pre", scenario))] if scenario else []
     again = tag("p", "To run the same plan again: ", tag("code", result.reproduce), class_="again")
-    return _section("environment", "Environment", again, _table(["", ""], rows), *file)
+    return _section("environment", "Environment", again, table(["", ""], rows), *file)
 
 
 def _version(name: str) -> str | None:

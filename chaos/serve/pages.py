@@ -8,14 +8,14 @@ from itertools import chain
 from urllib.parse import quote, urlencode
 
 from chaos.report.charts import LEFT, RIGHT, WIDTH
-from chaos.report.intervals import draw_intervals, process_name
+from chaos.report.intervals import draw_intervals
 from chaos.report.markup import Html, join, tag
-from chaos.report.story import describe
+from chaos.report.tables import operation_cells, table
 from chaos.report.words import GLYPHS, text
 from chaos.result import Result
 from chaos.serve.catalogue import Summary
 from chaos.serve.explorer import PAGE, Page, Query
-from checkers.history import NEVER, TYPES, History, Operations
+from checkers.history import TYPES, History, Operations
 
 _GOOD = {"hold": True, "broken": False, "unknown": None}
 _CLASSES = {True: "good", False: "bad", None: "open"}
@@ -70,7 +70,7 @@ def listing(runs: Sequence[Summary], asked: Mapping[str, str]) -> str:
         role="search",
         action="/",
     )
-    table = tag(
+    listed = tag(
         "form",
         tag("div", _run_table(shown[:MOST], asked), class_="wide"),
         tag("p", tag("button", "Compare the two that are ticked")),
@@ -78,7 +78,7 @@ def listing(runs: Sequence[Summary], asked: Mapping[str, str]) -> str:
     )
     rest = f"; the first {MOST:,} of them stand here" if len(shown) > MOST else ""
     count = tag("p", f"{len(shown):,} of {len(runs):,} runs{rest}", class_="meaning", role="status")
-    return document("cachequake: runs", tag("h1", "Runs"), search, count, _trend(shown), table)
+    return document("cachequake: runs", tag("h1", "Runs"), search, count, _trend(shown), listed)
 
 
 def _wanted(run: Summary, words: str) -> bool:
@@ -176,9 +176,9 @@ def run_page(run: Summary, result: Result | None, files: Sequence[str]) -> str:
         return document(run.name, *content, script="live.js")
     content.append(tag("ul", *(tag("li", link) for link in links), class_="links"))
     claims = [[text(claim.claim), text(claim.measured), _held(claim.holds)] for claim in result.claims]
-    content += [tag("h2", "Claims"), _table(["claim", "measured", ""], claims)] if claims else []
+    content += [tag("h2", "Claims"), table(["claim", "measured", ""], claims)] if claims else []
     counts = [[kind, f"{count:,}"] for kind, count in result.counts.items()]
-    content += [tag("h2", "Anomalies"), _table(["kind", "how many"], counts)] if counts else []
+    content += [tag("h2", "Anomalies"), table(["kind", "how many"], counts)] if counts else []
     named = [tag("li", tag("a", name, href=f"{_link(run.name)}/files/{quote(name)}")) for name in files]
     content += [tag("h2", "Files"), tag("ul", *named), tag("p", "Again: ", tag("code", result.reproduce))]
     return document(run.name, *content)
@@ -211,8 +211,8 @@ def comparison(runs: Sequence[tuple[Summary, Result]]) -> str:
         for name, values in facts.items()
     ]
     head = tag("thead", tag("tr", *(tag("th", heading, scope="col") for heading in heads)))
-    table = tag("div", tag("table", head, tag("tbody", *rows)), class_="wide")
-    return document("cachequake: runs side by side", tag("h1", "Side by side"), table)
+    listed = tag("div", tag("table", head, tag("tbody", *rows)), class_="wide")
+    return document("cachequake: runs side by side", tag("h1", "Side by side"), listed)
 
 
 def _all(named: Iterable[Mapping[str, object]]) -> list[str]:
@@ -232,9 +232,9 @@ def operations_page(run: Summary, history: History, query: Query, page: Page) ->
     rows = page.rows.tolist()
     drawn = tag("div", draw_intervals(operations, rows[:_DRAWN], None), class_="wide") if rows else Html()
     heads = ["operation", "process", "what", "from, ms", "to, ms", "outcome", "node", ""]
-    table = _table(heads, [_operation(operations, row) for row in rows])
+    listed = table(heads, [operation_cells(operations, row) for row in rows])
     found = tag("p", f"{page.found:,} of {len(operations):,} operations", class_="meaning", role="status")
-    content = [_filter(run, operations, query), found, _density(page), _pager(run, query, page), drawn, table]
+    content = [_filter(run, operations, query), found, _density(page), _pager(run, query, page), drawn, listed]
     back = tag("p", tag("a", run.name, href=_link(run.name)))
     return document(f"operations of {run.name}", tag("h1", "Operations"), back, *content, _pager(run, query, page))
 
@@ -309,30 +309,9 @@ def _pager(run: Summary, query: Query, page: Page) -> Html:
     return tag("nav", f"page {here:,} of {page.pages:,} ({PAGE} each) ", *links, class_="pager", aria_label="pages")
 
 
-def _operation(operations: Operations, row: int) -> list[object]:
-    end = int(operations.end[row])
-    details = operations.details.get(row, {})
-    return [
-        int(operations.index[row]),
-        process_name(int(operations.process[row])),
-        tag("code", describe(operations, row)),
-        f"{int(operations.start[row]) / 1e6:,.3f}",
-        "never" if end == NEVER else f"{end / 1e6:,.3f}",
-        TYPES[operations.type[row]],
-        operations.node_name(row) or "",
-        ", ".join(f"{name}: {text(value)}" for name, value in details.items() if value),
-    ]
-
-
 def problem(title: str, what: str) -> str:
     """A page that says what is wrong with a request."""
     return document(title, tag("h1", title), tag("p", what))
-
-
-def _table(headings: Sequence[object], rows: Sequence[Sequence[object]]) -> Html:
-    head = tag("thead", tag("tr", *(tag("th", heading, scope="col") for heading in headings)))
-    body = tag("tbody", *(tag("tr", *(tag("td", cell) for cell in row)) for row in rows))
-    return tag("div", tag("table", head, body), class_="wide")
 
 
 def _link(name: str) -> str:
