@@ -13,7 +13,6 @@ say little and only the hit rates count: the line above the table says which it 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -24,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import numpy as np  # noqa: E402
-from capped import capped, find, reason_against  # noqa: E402
+from capped import find, held, in_words  # noqa: E402
 
 from chaos.run import run_scenario  # noqa: E402
 from chaos.scenario import load_scenario  # noqa: E402
@@ -108,19 +107,16 @@ def main() -> int:
     parser.add_argument("--items", type=int, nargs="+", default=[500, 1_000, 2_000])
     parser.add_argument("--server", help="the server program; else the one that runs would take")
     options = parser.parse_args()
-    server, why_not = find(options.server), reason_against()
+    server = find(options.server)
     plan = [(items, topology) for items in options.items for topology in TOPOLOGIES]
     figures: dict[tuple[int, str], list[Figures]] = {pair: [] for pair in plan}
     with tempfile.TemporaryDirectory() as out:
         for seed in range(1, options.rounds + 1):
             for items, topology in plan:
-                with contextlib.ExitStack() as stack:
-                    program = server if why_not else stack.enter_context(capped(server, options.cpus))
+                with held(server, options.cpus) as program:
                     figures[items, topology].append(measure(topology, items, options, str(program), seed, Path(out)))
                 print(f"round {seed}: {row(items, topology, figures[items, topology][-1:])}", file=sys.stderr)
-    cap = (
-        f"not capped ({why_not}): the rates say little" if why_not else f"each held to {options.cpus:g} of a processor"
-    )
+    cap = in_words(options.cpus)
     print(f"{CLIENTS} clients, nodes of {options.memory}, {cap}; {options.rounds} runs of {options.seconds:g} s each\n")
     print("| items | topology | hit rate | loads/s | operations/s | p50 ms | p99 ms | evicted |")
     print("|---|---|---|---|---|---|---|---|")

@@ -68,6 +68,19 @@ def capped(server: Path, share: float) -> Iterator[Path]:
             _remove(parent)
 
 
+@contextlib.contextmanager
+def held(server: Path, share: float) -> Iterator[Path]:
+    """As `capped` where that can be, else the server as it is; `in_words` says which."""
+    with contextlib.nullcontext(server) if reason_against() else capped(server, share) as program:
+        yield program
+
+
+def in_words(share: float) -> str:
+    """Whether servers are held to this share of a processor here, for the heading of a table."""
+    why_not = reason_against()
+    return f"not capped ({why_not}): the rates say little" if why_not else f"each held to {share:g} of a processor"
+
+
 def _version_2() -> bool:
     return "cpu" in _read(GROUPS / "cgroup.controllers").split()
 

@@ -13,7 +13,6 @@ control groups), else the rates say little and only the shares count: the table 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import tempfile
 from collections import Counter
@@ -25,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import numpy as np  # noqa: E402
-from capped import capped, find, reason_against  # noqa: E402
+from capped import find, held, in_words  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from chaos.run import run_scenario  # noqa: E402
@@ -139,18 +138,14 @@ def main() -> int:
     plan = [(name, clients, find(options.server)) for name, clients in ROUTES.items()]
     if options.tracking:
         plan += [(name, clients, find(options.tracking)) for name, clients in TRACKING.items()]
-    why_not = reason_against()
     figures: dict[str, list[Figures]] = {name: [] for name, _, _ in plan}
     with tempfile.TemporaryDirectory() as out:
         for seed in range(1, options.rounds + 1):
             for name, clients, server in plan:
-                with contextlib.ExitStack() as stack:
-                    program = server if why_not else stack.enter_context(capped(server, options.cpus))
+                with held(server, options.cpus) as program:
                     figures[name].append(measure(clients, str(program), options.seconds, seed, Path(out)))
                 print(f"round {seed}: {row(name, figures[name][-1:])}", file=sys.stderr)
-    cap = (
-        f"not capped ({why_not}): the rates say little" if why_not else f"each held to {options.cpus:g} of a processor"
-    )
+    cap = in_words(options.cpus)
     print(f"{CLIENTS} clients, nine nodes, {cap}; {options.rounds} runs of {options.seconds:g} s each\n")
     print("| mitigation | hottest node's share | operations/s | p50 ms | p99 ms | own cache | stale reads | stalest |")
     print("|---|---|---|---|---|---|---|---|")

@@ -12,7 +12,6 @@ was. A Sentinel has a share of its own.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -23,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import numpy as np  # noqa: E402
-from capped import capped, find, reason_against  # noqa: E402
+from capped import find, held, in_words  # noqa: E402
 from hotkey import WARM_UP_S, latencies  # noqa: E402
 
 from chaos.run import run_scenario  # noqa: E402
@@ -93,19 +92,16 @@ def main() -> int:
     parser.add_argument("--writes", default="5%", help="share of the operations that write")
     parser.add_argument("--server", help="the server program; else the one that runs would take")
     options = parser.parse_args()
-    server, why_not = find(options.server), reason_against()
+    server = find(options.server)
     figures: dict[int, list[Figures]] = {replicas: [] for replicas in REPLICAS}
     with tempfile.TemporaryDirectory() as out:
         for seed in range(1, options.rounds + 1):
             for replicas, found in figures.items():
-                with contextlib.ExitStack() as stack:
-                    program = server if why_not else stack.enter_context(capped(server, options.cpus))
+                with held(server, options.cpus) as program:
                     found.append(measure(replicas, options, str(program), seed, Path(out)))
                 print(f"round {seed}: {row(replicas, found[-1:], figures[0][-1].rate)}", file=sys.stderr)
-    cap = (
-        f"not capped ({why_not}): the rates say little" if why_not else f"each held to {options.cpus:g} of a processor"
-    )
     what = f"{options.clients} clients, {options.writes} writes"
+    cap = in_words(options.cpus)
     print(f"{what}, {cap}; {options.rounds} runs of {options.seconds:g} s each\n")
     print("| replicas | operations/s | times | p50 ms | p99 ms | busiest server's share | stale reads | stalest |")
     print("|---|---|---|---|---|---|---|---|")
