@@ -57,6 +57,9 @@ def offered(system: System, *words: object) -> bool:
     return not isinstance(system, Offers) or system.offers(*words)
 
 
+RESET = ("", "?:0")
+"""What Valkey 9.1 and Redis 7.0 call the other end of a connection that was reset: it may have been a client's, and
+what was sent on it may still be read. The server drops it in its next turn."""
 Check = Callable[[System, dict[str, View]], str | None]
 """Says what keeps the cluster from being at rest, or None; gets each node's view."""
 
@@ -233,12 +236,11 @@ def clients_gone(system: System, views: dict[str, View]) -> str | None:
 def _clients_left(system: System, nodes: Collection[str], prefix: str) -> str | None:
     if not offered(system, "CLIENT", "LIST"):
         return None  # they are closed, and a node has read what they sent before it reads a command sent afterwards
-    by_address = system.is_client if isinstance(system, KnowsClients) else lambda *_: False
     for name in nodes:
         lines = system.call(name, "CLIENT", "LIST").decode(errors="replace").splitlines()
         connections = [dict(item.partition("=")[::2] for item in line.split(" ")) for line in lines]
         left = sum(
-            connection["name"].startswith(prefix) or by_address(*_address(connection["addr"]))
+            connection["name"].startswith(prefix) or _of_a_client(system, connection["addr"])
             for connection in connections
         )
         if left:
@@ -246,9 +248,14 @@ def _clients_left(system: System, nodes: Collection[str], prefix: str) -> str | 
     return None
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return host, int(port)
+def _of_a_client(system: System, address: str) -> bool:
+    """Whether a connection may be a client's by where it comes from; False where the deployment cannot tell."""
+    if not isinstance(system, KnowsClients):
+        return False
+    if address in RESET:
+        return True
+    host, _, port = address.rpartition(":")
+    return system.is_client(host, int(port))
 
 
 SETTLED: tuple[Check, ...] = (_knows_all_well, _agree, _serves, caught_up)

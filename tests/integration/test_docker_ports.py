@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from clusters import load
 from containers import container_cluster, container_nodes, left_on_engine, require_engine
 
 from chaos.deploy.docker.engine import RUN, Engine
@@ -44,6 +45,7 @@ def test_ports_are_published_on_the_loopback_only_and_each_leads_to_its_node():
         assert len(identities) == 2
         deployment.kill("n1")
         deployment.start("n1")
+        load(deployment, "n1")
         assert deployment.call("n1", "CLUSTER", "MYID") in identities, "the same port leads to it after a restart"
     engine.close()
     assert not left_on_engine(run_dir)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import struct
 import subprocess
 import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from clusters import client, cluster, nodes
+from clusters import client, cluster, load, nodes
 from isolated import ROOT, run_isolated
 
 from chaos import member
@@ -21,6 +24,7 @@ from chaos.deploy.processes import PIDS, kill_left
 from chaos.errors import ServerError
 from chaos.topologies.cluster import IN_CLUSTER
 from chaos.topologies.observer import Observer
+from chaos.topologies.rest import RESET, clients_gone
 from nemeses.system import InjectionFailed, Kill, Links, Loss, Pause, Unreachable
 from nemeses.undoing import undo_all
 from nemeses.view import View
@@ -29,6 +33,7 @@ pytestmark = pytest.mark.server
 
 needs_namespaces = pytest.mark.skipif(namespace.available() is not None, reason="no namespaces here")
 ALONE = {"cluster-enabled": False}
+ATTEMPTS = 20
 
 
 def test_a_node_is_killed_and_started_with_its_data_and_without():
@@ -41,10 +46,12 @@ def test_a_node_is_killed_and_started_with_its_data_and_without():
         with pytest.raises(Unreachable, match="n1: PING: "):
             deployment.call("n1", "PING")
         deployment.start("n1")
+        load(deployment, "n1")
         assert deployment.call("n1", "GET", "k0") == b"kept"
         deployment.terminate("n1")
         assert not deployment.running("n1")
         deployment.start("n1", keep_data=False)
+        load(deployment, "n1")
         assert deployment.call("n1", "GET", "k0") is None
 
 
@@ -75,6 +82,31 @@ def test_a_paused_node_is_there_and_does_not_answer():
         assert not deployment.running("n1")
         with pytest.raises(Unreachable, match="n1 does not run"):
             deployment.pause("n1")
+
+
+def test_a_connection_that_was_reset_may_still_be_a_clients():
+    """The server accepts it in the turn in which it is asked for its clients, and cannot say who it was."""
+    with nodes(1, ALONE, "proxy") as deployment:
+        assert isinstance(deployment, Pause)
+        said = (_clients_after_a_reset(deployment, "n1") for _ in range(ATTEMPTS))
+        reply = next(reply for reply in said if any(b" addr=%b " % end.encode() in reply for end in RESET))
+    with_reset = SimpleNamespace(call=lambda *_: reply, is_client=lambda *_: False)
+    assert clients_gone(with_reset, {"n1": None}) == "1 connections of clients are left on n1"
+    cannot_tell = SimpleNamespace(call=lambda *_: reply)
+    assert clients_gone(cannot_tell, {"n1": None}) is None
+
+
+def _clients_after_a_reset(deployment, name):
+    behind_its_proxy = (deployment.call(name, "CONFIG", "GET", "bind")[1], deployment.nodes[name].port)
+    with socket.create_connection(behind_its_proxy, timeout=5) as watcher:
+        watcher.sendall(b"PING\r\n")
+        assert watcher.recv(100) == b"+PONG\r\n"
+        deployment.pause(name)
+        with socket.create_connection(behind_its_proxy) as reset:
+            reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        watcher.sendall(b"CLIENT LIST\r\n")
+        deployment.resume(name)
+        return watcher.recv(1 << 16)
 
 
 def test_everything_is_undone_also_after_an_interrupt():

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import product
 
 import pytest
-from clusters import client, cluster, nodes
+from clusters import client, cluster, load, nodes
 from containers import container_cluster, container_nodes, require_engine
 from isolated import run_isolated
 
@@ -51,10 +51,12 @@ def processes_end_and_come_back(deployment_name):
         assert not deployment.running("n1")
         assert _unreachable(deployment, "n1")
         deployment.start("n1")
+        load(deployment, "n1")
         assert deployment.call("n1", "GET", "k0") == b"kept"
         deployment.terminate("n1")
         assert not deployment.running("n1")
         deployment.start("n1", keep_data=False)
+        load(deployment, "n1")
         assert deployment.call("n1", "GET", "k0") is None
 
 
@@ -76,6 +78,7 @@ def processes_stop_and_go_on(deployment_name):
         with pytest.raises(Unreachable, match="n1 does not run"):
             deployment.pause("n1")
         deployment.start("n1", keep_data=False)
+        load(deployment, "n1")
         assert deployment.call("n1", "CLUSTER", "MYID") == identity
 
 

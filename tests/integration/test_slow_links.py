@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import pytest
-from clusters import cluster, nodes
+from clusters import cluster, load, nodes
 from isolated import run_isolated
 
 from chaos.deploy import local_kind, namespace, probe
@@ -93,6 +93,7 @@ def clock_of_one_node(isolation):
         assert deployment.call("n1", "PTTL", "k") > 29_000, "the clock was wrong before, and the time to live is right"
         deployment.kill("n1")
         deployment.start("n1")
+        load(deployment, "n1")
         reads("n1", 60_000)
         deployment.call("n1", "SET", "k", "v", "PX", 30_000)
         deployment.skew("n1", -60_000)

@@ -16,6 +16,7 @@ from chaos.deploy.local import LocalDeployment
 from chaos.deploy.network import Isolation
 from chaos.topologies import ClusterSpec
 from chaos.topologies.cluster import IN_CLUSTER, ClusterTopology
+from nemeses.system import System
 
 CLIENTS = 3
 
@@ -41,6 +42,11 @@ def nodes(
         with deployment:
             deployment.start_all()
             yield deployment
+
+
+def load(deployment: System, node: str) -> None:
+    """Return once a node that was started again has read its data: `start` returns while it may still say LOADING."""
+    deployment.wait(f"{node} has loaded its data", lambda: deployment.call(node, "PING") == b"PONG")
 
 
 @contextmanager
