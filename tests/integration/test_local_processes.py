@@ -106,7 +106,7 @@ def _clients_after_a_reset(deployment, name):
             reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         watcher.sendall(b"CLIENT LIST\r\n")
         deployment.resume(name)
-        return watcher.recv(1 << 16).partition(b"\r\n")[2]
+        return watcher.recv(1 << 16).partition(b"\r\n")[2].strip()
 
 
 def test_everything_is_undone_also_after_an_interrupt():
