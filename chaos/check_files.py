@@ -27,10 +27,12 @@ def check_files(
     budget: str,
     null_reads: str,
     as_json: bool,
+    quiet: bool = False,
 ) -> int:
     """Check each file and print its answer; the exit code is 0 all valid, 1 any invalid, 2 otherwise.
 
-    Raises BadInput for an option that is wrong, and for a file that is no history.
+    Only the verdict of each is printed when `quiet`. Raises BadInput for an option that is wrong, and for a file
+    that is no history.
     """
     try:
         value = None if initial is None else msgspec.json.decode(initial)
@@ -43,7 +45,8 @@ def check_files(
         except (HistoryError, ValueError) as error:
             raise BadInput(str(error)) from error
         verdicts.append(Verdict(answer["verdict"]))
-        click.echo(msgspec.json.encode(answer).decode() if as_json else _in_words(answer))
+        words = msgspec.json.encode(answer).decode() if as_json else _in_words(answer)
+        click.echo(words.partition("\n")[0] if quiet else words)
     return VERDICT_EXIT_CODES[merge(verdicts)]
 
 

@@ -11,6 +11,7 @@ import checkers
 from chaos.claims import judge
 from chaos.plan import read_plan
 from chaos.report.html import write_report
+from chaos.report.markdown import write_markdown
 from chaos.result import CLAIMS_HOLD, CLAIMS_UNKNOWN, Result, Server
 from chaos.store import PLAN, Executed, finish_history, read_executed
 from checkers.finding import merge
@@ -18,7 +19,7 @@ from checkers.history import TYPES, History
 
 
 def check_run(run_dir: Path) -> Result:
-    """Check what a run recorded, and write `results.json` and `report.html` into its directory.
+    """Check what a run recorded, and write `results.json`, `report.html` and `report.md` into its directory.
 
     Works on the run of a killed controller as well: what was recorded until then is checked.
     """
@@ -27,6 +28,7 @@ def check_run(run_dir: Path) -> Result:
     result = _result(run_dir, history, executed)
     result.save(run_dir)
     write_report(run_dir, result, history, executed.faults)
+    write_markdown(run_dir, result)
     return result
 
 

@@ -13,6 +13,7 @@ from chaos.commands.shared import (
     IMAGE,
     JSON,
     OUT,
+    QUIET,
     SERVER,
     progress,
     seconds,
@@ -34,6 +35,7 @@ from chaos.side_by_side import refuse_disturbance
 @ALLOW
 @OUT
 @JSON
+@QUIET
 def replay(
     run_name: str,
     times: int,
@@ -44,6 +46,7 @@ def replay(
     allowed: tuple[str, ...],
     out: Path,
     as_json: bool,
+    quiet: bool,
 ) -> int:
     """Run the plan of RUN again, with its faults as they were executed, and say which anomalies came back."""
     from chaos.deploy.kinds import DEPLOYMENTS
@@ -57,13 +60,13 @@ def replay(
         return _recheck(run_dir)
     how: dict[str, Any] = {"deploy": deploy, "server": server, "image": image, "out": out, "allow_faults_on": allowed}
     if times > 1:
-        return _replay_times(run_dir, times, as_json, how)
-    with progress(as_json) as listener:
+        return _replay_times(run_dir, times, as_json, quiet, how)
+    with progress(as_json or quiet) as listener:
         outcome = replay_run(run_dir, on_progress=listener, **how)
     if as_json:
         click.echo(outcome.to_json())
     else:
-        show(outcome.run_dir, outcome.result, as_json=False)
+        show(outcome.run_dir, outcome.result, as_json=False, quiet=quiet)
         click.echo(outcome.in_words())
     return outcome.exit_code
 
@@ -76,12 +79,13 @@ def _recheck(run_dir: Path) -> int:
     return 0 if same else 1
 
 
-def _replay_times(run_dir: Path, times: int, as_json: bool, how: dict[str, Any]) -> int:
+def _replay_times(run_dir: Path, times: int, as_json: bool, quiet: bool, how: dict[str, Any]) -> int:
     from chaos.replay import Replay
     from chaos.replays import replay_times
 
     def show(done: Replay) -> None:
-        click.echo(f"{done.run_dir.name}: {', '.join(sorted(done.after)) or 'no anomaly'}", err=True)
+        if not quiet:
+            click.echo(f"{done.run_dir.name}: {', '.join(sorted(done.after)) or 'no anomaly'}", err=True)
 
     several = replay_times(run_dir, times, show, **how)
     click.echo(several.to_json() if as_json else several.in_words())

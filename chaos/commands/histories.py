@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from chaos.commands.shared import (
     JSON,
     OUT,
+    QUIET,
     show,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
 )
 @OUT
 @JSON
+@QUIET
 def check(
     paths: tuple[str, ...],
     model: str | None,
@@ -37,6 +35,7 @@ def check(
     null_reads: str,
     out: Path,
     as_json: bool,
+    quiet: bool,
 ) -> int:
     """Check the history of a run (by the run's claims), or history files of any origin (by their verdict)."""
     if len(paths) == 1 and not Path(paths[0]).is_file():
@@ -45,11 +44,11 @@ def check(
 
         run_dir = find_run(paths[0], out)
         result = check_run(run_dir)
-        show(run_dir, result, as_json)
+        show(run_dir, result, as_json, quiet)
         return result.exit_code
     from chaos.check_files import check_files
 
-    return check_files(paths, model, initial, names, budget, null_reads, as_json)
+    return check_files(paths, model, initial, names, budget, null_reads, as_json, quiet)
 
 
 @click.command()

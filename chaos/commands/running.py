@@ -14,6 +14,7 @@ from chaos.commands.shared import (
     IMAGE,
     JSON,
     OUT,
+    QUIET,
     SEED,
     SERVER,
     overrides,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 @click.option("--verify", is_flag=True, help="Run each of --seeds twice, and compare (virtual only).")
 @OUT
 @JSON
+@QUIET
 def run(
     scenario: str,
     seed: int | None,
@@ -64,6 +66,7 @@ def run(
     verify: bool,
     out: Path,
     as_json: bool,
+    quiet: bool,
 ) -> int:
     """Run a built-in SCENARIO, or one from a YAML file, and judge its claims.
 
@@ -81,12 +84,12 @@ def run(
             "--verify compares two runs of each of --seeds in virtual time: add --seeds and --deploy virtual"
         )
     if seeds is not None:
-        return _campaign(loaded, seeds, jobs, verify, server, out, as_json, allowed)
-    with progress(as_json) as listener:
+        return _campaign(loaded, seeds, jobs, verify, server, out, as_json, quiet, allowed)
+    with progress(as_json or quiet) as listener:
         done = run_scenario(
             loaded, seed=seed, server=server, image=image, out=out, on_progress=listener, allow_faults_on=allowed
         )
-    show(done.run_dir, done.result, as_json)
+    show(done.run_dir, done.result, as_json, quiet)
     return done.result.exit_code
 
 
@@ -98,6 +101,7 @@ def _campaign(
     server: str | None,
     out: Path,
     as_json: bool,
+    quiet: bool,
     allowed: tuple[str, ...],
 ) -> int:
     from chaos.campaign import Trial, parse_seeds, run_campaign
@@ -114,7 +118,7 @@ def _campaign(
         verify=verify,
         server=server,
         out=out,
-        on_trial=show,
+        on_trial=(lambda trial: None) if quiet else show,
         allow_faults_on=allowed,
     )
     click.echo(done.to_json() if as_json else done.in_words())
@@ -127,15 +131,16 @@ def _campaign(
 @SERVER
 @IMAGE
 @OUT
-def demo(seed: int | None, deploy: str | None, server: str | None, image: str | None, out: Path) -> int:
+@QUIET
+def demo(seed: int | None, deploy: str | None, server: str | None, image: str | None, out: Path, quiet: bool) -> int:
     """Cut a primary off while a client stays on its side, and show which acknowledged writes are lost."""
     from chaos.run import run_scenario
     from chaos.scenario import load_scenario
 
     loaded = load_scenario("primary-partition", overrides((), deploy=deploy))
-    with progress(quiet=False) as listener:
+    with progress(quiet) as listener:
         done = run_scenario(loaded, seed=seed, server=server, image=image, out=out, on_progress=listener)
-    show(done.run_dir, done.result, as_json=False)
+    show(done.run_dir, done.result, as_json=False, quiet=quiet)
     return 0 if done.result.count("lost-write") else 1
 
 

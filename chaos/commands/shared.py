@@ -31,6 +31,7 @@ ALLOW = click.option(
 )
 SEED = click.option("--seed", type=click.IntRange(min=0), help="Decides everything that is decided by chance.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON, and nothing else.")
+QUIET = click.option("-q", "--quiet", is_flag=True, help="Print the verdict and the run directory, and nothing else.")
 
 
 def overrides(settings: tuple[str, ...], **named: Any) -> dict[str, Any]:
@@ -54,13 +55,15 @@ def progress(quiet: bool) -> LiveProgress:
     return LiveProgress(Console(stderr=True, quiet=quiet))
 
 
-def show(run_dir: Path, result: Result, as_json: bool) -> None:
-    """Print what a run came to: as JSON, or as a summary with its story."""
-    from chaos.report.terminal import print_summary
+def show(run_dir: Path, result: Result, as_json: bool, quiet: bool = False) -> None:
+    """Print what a run came to: as JSON, as its verdict and its directory, or as a summary with its story."""
+    from chaos.report.terminal import print_summary, print_verdict
     from chaos.run_result import RunResult
 
     if as_json:
-        click.echo((run_dir / "results.json").read_text(), nl=False)
+        click.echo((run_dir / "results.json").read_text(encoding="utf-8"), nl=False)
+    elif quiet:
+        print_verdict(Console(), result, run_dir)
     else:
         print_summary(Console(), result, run_dir, RunResult(run_dir, result).story())
 

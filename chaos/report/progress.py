@@ -30,12 +30,14 @@ _PHASES = {
 class LiveProgress:
     """Shows progress on a console: `with LiveProgress(console) as show: run_scenario(..., on_progress=show)`.
 
-    In a terminal one display is redrawn; elsewhere there is one plain line per phase and note, and no animation.
+    In a terminal one display is redrawn; elsewhere, and in a terminal that cannot move its cursor (`TERM=dumb`), there
+    is one plain line per phase and note, and no animation.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
+        moves = console.is_terminal and not console.is_dumb_terminal
+        self._live = Live(console=console, transient=True, auto_refresh=False) if moves else None
         self._phase: str | None = None
         self._recent: deque[tuple[int, int]] = deque()
 

@@ -14,11 +14,20 @@ from chaos.report.words import GLYPHS, in_passing, judged, measured, printable, 
 from chaos.result import Result
 from checkers.finding import Verdict
 
-_MOST_STORY = 16
+_MOST_STORY = 12
+_STORY_LETTERS = 160
+"""Of a line of the story: the worst anomalies follow whole, and the report tells the rest."""
 _STYLES = {True: "green", False: "red", None: "yellow"}
 
 Line = tuple[str, str]
 """A style of rich and a line of text."""
+
+
+def print_verdict(console: Console, result: Result, run_dir: Path) -> None:
+    """Print the verdict in one sentence and the directory of the run: what `--quiet` leaves."""
+    good = judged(result)
+    console.print(Text(printable(f"{GLYPHS[good]} {sentence(result)}"), style=f"bold {_STYLES[good]}"), soft_wrap=True)
+    console.print(Text(printable(_short(run_dir))), soft_wrap=True)
 
 
 def print_summary(console: Console, result: Result, run_dir: Path, story: Sequence[str]) -> None:
@@ -57,7 +66,7 @@ def _lines(result: Result, run_dir: Path | None, story: Sequence[str]) -> Iterat
     if story:
         yield "", ""
         yield "bold", "What happened"
-        yield from (("", f"  {line}") for line in _shortened(story))
+        yield from (("", f"  {_cut(line)}") for line in _shortened(story))
     if anomalies := worst(result):
         yield "", ""
         yield "bold", "Worst anomalies"
@@ -92,6 +101,10 @@ def _shortened(story: Sequence[str]) -> list[str]:
         return list(story)
     left_out = f"{'...':>11}  {len(story) - _MOST_STORY + 1} more, see the report"
     return [*story[: _MOST_STORY - 4], left_out, *story[-3:]]
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _STORY_LETTERS else f"{line[: _STORY_LETTERS - 4].rstrip()} ..."
 
 
 def _fold(line: str, width: int) -> list[str]:

@@ -21,13 +21,71 @@ class Kind(NamedTuple):
     meaning: str
 
 
+_CYCLES = {
+    "G0": ("write cycle (G0)", "write cycles (G0)", "transactions overwrote each other in a circle"),
+    "G1c": (
+        "cycle of writes and reads (G1c)",
+        "cycles of writes and reads (G1c)",
+        "in a circle, each transaction saw or overwrote what the one before it had written",
+    ),
+    "G-single": (
+        "read skew (G-single)",
+        "read skews (G-single)",
+        "a transaction missed what another one wrote, and yet saw what came after that",
+    ),
+    "G-nonadjacent": (
+        "read skew among several (G-nonadjacent)",
+        "read skews among several (G-nonadjacent)",
+        "transactions missed each other's writes in a circle, never two in a row",
+    ),
+    "G2-item": (
+        "write skew (G2-item)",
+        "write skews (G2-item)",
+        "transactions missed each other's writes in a circle",
+    ),
+}
+_EXTENTS = {
+    "": "",
+    "-process": ", given the order in which each client did what it did",
+    "-realtime": ", given the order in real time",
+}
+"""What the circle takes into account besides the values: the suffix of the kind, and words for it."""
+
+
+def _cycles() -> dict[str, Kind]:
+    return {
+        base + suffix: Kind(_suffixed(one, suffix), _suffixed(many, suffix), meaning + extent)
+        for suffix, extent in _EXTENTS.items()
+        for base, (one, many, meaning) in _CYCLES.items()
+    }
+
+
+def _suffixed(words: str, suffix: str) -> str:
+    """`write cycle (G0-realtime)`."""
+    return f"{words[:-1]}{suffix})"
+
+
 KINDS = {
     "lost-write": Kind(
         "lost write", "lost writes", "acknowledged to the client, and gone once everything had healed and converged"
     ),
+    "lost-element": Kind(
+        "lost element", "lost elements", "known to be in a set or a queue, then missed, and never seen again"
+    ),
     "torn-read": Kind("torn read", "torn reads", "saw one part of an atomic write of several keys and not the other"),
     "duplicate-write": Kind("duplicated write", "duplicated writes", "sent once by the application, applied twice"),
     "phantom-value": Kind("phantom value", "phantom values", "a value was read that nobody wrote"),
+    "phantom-element": Kind("phantom element", "phantom elements", "an element was read that nobody put there"),
+    "garbage-read": Kind("read of garbage", "reads of garbage", "a transaction read a value that nobody wrote"),
+    "duplicate-element": Kind(
+        "element delivered twice", "elements delivered twice", "enqueued once, and taken out of the queue twice"
+    ),
+    "duplicate-elements": Kind(
+        "list with a repeated element", "lists with a repeated element", "appended once, and read twice in one list"
+    ),
+    "two-holders": Kind(
+        "lock with two holders", "locks with two holders", "granted to a second client while the first still held it"
+    ),
     "failed-write-visible": Kind(
         "visible failed write", "visible failed writes", "refused by the server, and read nevertheless"
     ),
@@ -40,7 +98,40 @@ KINDS = {
     "non-linearizable": Kind(
         "non-linearizable key", "non-linearizable keys", "no order of the operations explains what the clients saw"
     ),
+    "incompatible-order": Kind(
+        "list in two orders",
+        "lists in two orders",
+        "two reads of a list, neither of which is the beginning of the other",
+    ),
+    "lost-update": Kind(
+        "lost update",
+        "lost updates",
+        "two transactions changed the same version, and one of them unknowingly undid the other",
+    ),
+    "internal": Kind(
+        "transaction at odds with itself",
+        "transactions at odds with themselves",
+        "did not see what it had read or written itself before",
+    ),
+    "G1a": Kind(
+        "aborted read (G1a)", "aborted reads (G1a)", "a transaction read what a failed transaction had written"
+    ),
+    "G1b": Kind(
+        "intermediate read (G1b)",
+        "intermediate reads (G1b)",
+        "a transaction read what another one replaced before it was over",
+    ),
+    "dirty-update": Kind(
+        "dirty update", "dirty updates", "a transaction that succeeded built on what a failed one had written"
+    ),
+    **_cycles(),
     "stale-read": Kind("stale read", "stale reads", "returned a value that an acknowledged write had replaced before"),
+    "stale-element": Kind(
+        "stale element", "stale elements", "a read of a set missed an element that had been acknowledged before"
+    ),
+    "reordered-element": Kind(
+        "overtaken element", "overtaken elements", "left its queue after one that had been enqueued later"
+    ),
     "rolled-back-read": Kind(
         "rolled-back read", "rolled-back reads", "contradicted only by a write that was lost afterwards"
     ),
@@ -137,6 +228,10 @@ def enumeration(parts: Iterable[str]) -> str:
 def found(result: Result) -> str:
     """What was found, as a phrase: `3 lost writes and 1 stale read`, or `no anomaly`."""
     return enumeration(counted(name, count) for name, count in counts(result).items()) or "no anomaly"
+
+
+HOLDS: dict[bool | None, str] = {True: "holds", False: "broken", None: "unknown"}
+"""What became of one claim, in a word."""
 
 
 def judged(result: Result) -> bool | None:

@@ -40,7 +40,7 @@ _STATIC = {
     "serve.css": ("chaos.serve", "text/css"),
     "live.js": ("chaos.serve", "text/javascript"),
 }
-_TEXTS = frozenset({".json", ".jsonl", ".yaml", ".txt", ".log", ".conf"})
+_TEXTS = frozenset({".json", ".jsonl", ".yaml", ".txt", ".log", ".conf", ".md"})
 """Files of a run that are shown as text."""
 
 

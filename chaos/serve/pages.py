@@ -11,7 +11,7 @@ from chaos.report.charts import LEFT, RIGHT, WIDTH
 from chaos.report.intervals import draw_intervals
 from chaos.report.markup import Html, join, tag
 from chaos.report.tables import operation_cells, table
-from chaos.report.words import GLYPHS, text
+from chaos.report.words import GLYPHS, HOLDS, text
 from chaos.result import Result
 from chaos.serve.catalogue import Summary
 from chaos.serve.explorer import PAGE, Page, Query
@@ -185,8 +185,7 @@ def run_page(run: Summary, result: Result | None, files: Sequence[str]) -> str:
 
 
 def _held(holds: bool | None) -> Html:
-    word = {True: "holds", False: "broken", None: "unknown"}[holds]
-    return tag("span", f"{GLYPHS[holds]} {word}", class_=_CLASSES[holds])
+    return tag("span", f"{GLYPHS[holds]} {HOLDS[holds]}", class_=_CLASSES[holds])
 
 
 def comparison(runs: Sequence[tuple[Summary, Result]]) -> str:

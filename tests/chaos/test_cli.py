@@ -49,6 +49,8 @@ def test_without_json_it_is_told_in_words(file, capsys):
     said = capsys.readouterr().out
     assert "history.jsonl: invalid (2 operations, register;" in said
     assert "key x is not linearizable" in said
+    assert run_command(["check", file("null"), "--quiet"]) == 1
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

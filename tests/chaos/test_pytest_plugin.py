@@ -177,6 +177,14 @@ def test_a_failed_assertion_ends_with_the_explanation_of_the_run(pytester: pytes
     done.stdout.fnmatch_lines(["*cachequake primary-partition-sample*", "*Broken: *", "*reproduce  cachequake replay*"])
 
 
+def properties(report: Path) -> dict[str | None, dict[str | None, str | None]]:
+    """Properties by test case."""
+    return {
+        case.get("name"): {entry.get("name"): entry.get("value") for entry in case.iter("property")}
+        for case in ElementTree.parse(report).iter("testcase")
+    }
+
+
 def test_junitxml_carries_seed_and_run_directory(pytester: pytest.Pytester, runner: Runner) -> None:
     runner.claims(CLAIMS_HOLD, True)
     pytester.makefile(".quake.yaml", first=SCENARIO)
@@ -184,13 +192,43 @@ def test_junitxml_carries_seed_and_run_directory(pytester: pytest.Pytester, runn
 
     pytester.runpytest_inprocess(*LOAD, "--junitxml=junit.xml")
 
-    tests = {case.get("name"): case for case in ElementTree.parse(pytester.path / "junit.xml").iter("testcase")}
-    found = {
-        name: {entry.get("name"): entry.get("value") for entry in case.iter("property")} for name, case in tests.items()
-    }
+    found = properties(pytester.path / "junit.xml")
     where = str(pytester.path / "runs" / "primary-partition-sample")
     assert found["test_it"] == {"quake_seed": "9", "quake_run_dir": where}
     assert found["short"] == {"quake_seed": "7", "quake_run_dir": where}
+
+
+WORKER = """
+import sys
+
+sys.path[:0] = {paths}
+
+import chaos.run
+from test_pytest_plugin import Runner
+
+chaos.run.run_scenario = Runner()
+"""
+"""A conftest.py that puts the stand-in into a process of its own."""
+
+
+@pytest.mark.usefixtures("importable")
+def test_junitxml_carries_them_from_the_workers_of_xdist_too(pytester: pytest.Pytester) -> None:
+    here = Path(__file__).parent
+    pytester.makeconftest(WORKER.format(paths=[str(here), str(here.parent / "support")]))
+    pytester.makepyfile(
+        "import pytest\n"
+        "@pytest.mark.parametrize('seed', [1, 2])\n"
+        "def test_it(cachequake, seed):\n"
+        "    cachequake.run('steady', seed=seed)\n"
+    )
+
+    done = pytester.runpytest_subprocess(*LOAD, "-n", "1", "--junitxml=junit.xml")
+
+    done.assert_outcomes(passed=2)
+    where = str(pytester.path / "runs" / "primary-partition-sample")
+    assert properties(pytester.path / "junit.xml") == {
+        f"test_it[{seed}]": {"quake_seed": str(seed), "quake_run_dir": where} for seed in (1, 2)
+    }
 
 
 def test_the_server_is_named_only_when_there_are_tests_of_ours(pytester: pytest.Pytester, runner: Runner) -> None:
