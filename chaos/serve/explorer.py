@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ _KEPT = 2
 class Query:
     """What is asked for; None and "" stand for all. Times are in milliseconds since the run began."""
 
+    index: tuple[int, ...] = ()
+    """Only these operations, by their index in the history: those of an anomaly, for example."""
     key: str = ""
     client: int | None = None
     node: str = ""
@@ -44,11 +47,18 @@ class Query:
                 numbers[name] = float(text) if text else None
             except ValueError:
                 raise ValueError(f"{name}: {text!r} is no number") from None
+            if not math.isfinite(numbers[name] or 0):
+                raise ValueError(f"{name}: {text!r} is no number")
         outcome = given.get("outcome", "")
         if outcome and outcome not in TYPES:
             raise ValueError(f"outcome: {outcome!r} is none of {', '.join(TYPES)}")
         client = numbers["client"]
+        try:
+            index = tuple(int(number) for number in given.get("index", "").split(",") if number.strip())
+        except ValueError:
+            raise ValueError(f"index: {given['index']!r} is no list of numbers") from None
         return cls(
+            index,
             given.get("key", ""),
             None if client is None else int(client),
             given.get("node", ""),
@@ -58,6 +68,11 @@ class Query:
             numbers["until_ms"],
             max(1, int(numbers["page"] or 1)),
         )
+
+    def asked(self) -> dict[str, str]:
+        """The parameters of a request that asks for this: the opposite of `of`."""
+        given = {name: value for name, value in vars(self).items() if value != getattr(Query, name)}
+        return {name: ",".join(map(str, value)) if name == "index" else str(value) for name, value in given.items()}
 
 
 @dataclass(frozen=True)
@@ -111,7 +126,7 @@ def explore(history: History, query: Query) -> Page:
 
 def _matching(operations: Operations, query: Query, clients: int) -> NDArray[np.int64]:
     """Row numbers; each condition looks only at what the ones before have left."""
-    rows = np.arange(len(operations))
+    rows = np.flatnonzero(np.isin(operations.index, query.index)) if query.index else np.arange(len(operations))
     for wanted, names, column in (
         (query.key, operations.keys, operations.key),
         (query.f, operations.functions, operations.f),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from urllib.parse import quote, urlencode
@@ -11,16 +12,19 @@ from chaos.report.charts import LEFT, RIGHT, WIDTH
 from chaos.report.intervals import draw_intervals
 from chaos.report.markup import Html, join, tag
 from chaos.report.tables import operation_cells, table
-from chaos.report.words import GLYPHS, HOLDS, text
+from chaos.report.words import GLYPHS, HOLDS, by_kind, counted, counts, kind, measured
 from chaos.result import Result
 from chaos.serve.catalogue import Summary
 from chaos.serve.explorer import PAGE, Page, Query
+from checkers.finding import Anomaly
 from checkers.history import TYPES, History, Operations
 
 _GOOD = {"hold": True, "broken": False, "unknown": None}
 _CLASSES = {True: "good", False: "bad", None: "open"}
 _DRAWN = 25
 """Operations of a page that are drawn as intervals: more would not be told apart."""
+_LISTED = 10
+"""Anomalies of one kind on the page of a run: all that are listed stand in results.json."""
 _CHART = 90
 MOST = 500
 """Runs on the page of the list."""
@@ -175,13 +179,45 @@ def run_page(run: Summary, result: Result | None, files: Sequence[str]) -> str:
         )
         return document(run.name, *content, script="live.js")
     content.append(tag("ul", *(tag("li", link) for link in links), class_="links"))
-    claims = [[text(claim.claim), text(claim.measured), _held(claim.holds)] for claim in result.claims]
-    content += [tag("h2", "Claims"), table(["claim", "measured", ""], claims)] if claims else []
-    counts = [[kind, f"{count:,}"] for kind, count in result.counts.items()]
-    content += [tag("h2", "Anomalies"), table(["kind", "how many"], counts)] if counts else []
+    claims = [[it.claim, measured(it.measured), _held(it.holds), it.reason or ""] for it in result.claims]
+    content += [tag("h2", "Claims"), table(["claim", "measured", "", ""], claims)] if claims else []
+    content += [tag("h2", "Anomalies"), *_anomalies(run, result)] if counts(result) else []
     named = [tag("li", tag("a", name, href=f"{_link(run.name)}/files/{quote(name)}")) for name in files]
     content += [tag("h2", "Files"), tag("ul", *named), tag("p", "Again: ", tag("code", result.reproduce))]
     return document(run.name, *content)
+
+
+def _anomalies(run: Summary, result: Result) -> Iterator[Html]:
+    """Of each kind how many, what it means, and the first of them with a way to the operations that prove it."""
+    for number, (name, listed) in enumerate(by_kind(result).items()):
+        total, meaning = counts(result)[name], kind(name).meaning
+        shown = listed[:_LISTED]
+        content = [tag("ol", *(tag("li", anomaly.explanation, " ", _proof(run, anomaly)) for anomaly in shown))]
+        if meaning:
+            content.insert(0, tag("p", f"{meaning[:1].upper()}{meaning[1:]}.", class_="meaning"))
+        if total > len(shown):
+            content.append(tag("p", f"{total - len(shown):,} more are counted here and not shown.", class_="meaning"))
+        yield tag(
+            "details",
+            tag("summary", counted(name, total)),
+            *content,
+            open=number == 0,
+            data_kind=name,
+            data_count=total,
+        )
+
+
+def _proof(run: Summary, anomaly: Anomaly) -> Html:
+    """The way to the operations of an anomaly; some are proved by what the nodes said, and have none."""
+    if not anomaly.operations:
+        return Html()
+    query = Query(index=tuple(anomaly.operations[:PAGE]))
+    number = f"{len(anomaly.operations):,} operation{'' if len(anomaly.operations) == 1 else 's'}"
+    return tag("a", number, href=_operations_link(run, query), class_="proof")
+
+
+def _operations_link(run: Summary, query: Query) -> str:
+    return f"{_link(run.name)}/operations?{urlencode(query.asked(), safe=',')}"
 
 
 def _held(holds: bool | None) -> Html:
@@ -204,7 +240,9 @@ def comparison(runs: Sequence[tuple[Summary, Result]]) -> str:
         kind: [f"{result.count(kind):,}" for result in results] for kind in _all(result.counts for result in results)
     }
     held = [{claim.claim: claim for claim in result.claims} for result in results]
-    facts |= {f"claim {name}": [text(one[name].measured) if name in one else "" for one in held] for name in _all(held)}
+    facts |= {
+        f"claim {name}": [measured(one[name].measured) if name in one else "" for one in held] for name in _all(held)
+    }
     rows = [
         tag("tr", tag("th", name, scope="row"), *(tag("td", value) for value in values), class_=_same(values))
         for name, values in facts.items()
@@ -233,6 +271,9 @@ def operations_page(run: Summary, history: History, query: Query, page: Page) ->
     heads = ["operation", "process", "what", "from, ms", "to, ms", "outcome", "node", ""]
     listed = table(heads, [operation_cells(operations, row) for row in rows])
     found = tag("p", f"{page.found:,} of {len(operations):,} operations", class_="meaning", role="status")
+    if query.index:
+        everything = tag("a", "show all operations", href=_operations_link(run, Query()))
+        found = join([found, tag("p", "Only those whose numbers were asked for; ", everything)])
     content = [_filter(run, operations, query), found, _density(page), _pager(run, query, page), drawn, listed]
     back = tag("p", tag("a", run.name, href=_link(run.name)))
     return document(f"operations of {run.name}", tag("h1", "Operations"), back, *content, _pager(run, query, page))
@@ -298,13 +339,11 @@ def _density(page: Page) -> Html:
 def _pager(run: Summary, query: Query, page: Page) -> Html:
     if page.pages == 1:
         return Html()
-    asked = {name: value for name, value in vars(query).items() if value not in (None, "")}
     here = min(query.page, page.pages)
     links = []
     for name, number in (("first", 1), ("previous", here - 1), ("next", here + 1), ("last", page.pages)):
         if 1 <= number <= page.pages and number != here:
-            where = f"{_link(run.name)}/operations?{urlencode({**asked, 'page': number})}"
-            links.append(tag("a", name, href=where))
+            links.append(tag("a", name, href=_operations_link(run, replace(query, page=number))))
     return tag("nav", f"page {here:,} of {page.pages:,} ({PAGE} each) ", *links, class_="pager", aria_label="pages")
 
 

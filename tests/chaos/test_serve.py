@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shutil
 import tarfile
 
 import msgspec
@@ -14,11 +16,13 @@ from memory_system import run
 from starlette.testclient import TestClient
 
 from chaos.judge import check_run
+from chaos.result import read_result
 from chaos.serve import catalogue
 from chaos.serve.app import application
 from chaos.serve.explorer import PAGE, Query, explore
 from chaos.serve.live import Watcher
 from checkers import load
+from checkers.finding import Anomaly, Finding, Verdict
 from checkers.history import NEVER, TYPES, Event
 
 EVIL = "<script>alert(1)</script>"
@@ -136,6 +140,37 @@ def test_operations_are_those_that_were_asked_for(runs):
     assert explore(history, Query(key="nobody")).found == 0
 
 
+def test_an_anomaly_leads_to_its_operations(runs, tmp_path):
+    run_dir = shutil.copytree(runs[1], tmp_path / "made-up")
+    operations = load(run_dir / "history.jsonl").operations
+    proof = operations.index[[3, 5, 8]].tolist()
+    lost = [Anomaly("lost-write", f"{EVIL} is lost", proof) for _ in range(30)]
+    result = read_result(run_dir)
+    result.findings["durability"] = Finding("durability", Verdict.INVALID, None, {"lost-write": 1_200}, {}, lost)
+    result.save(run_dir)
+    browser = TestClient(application(tmp_path))
+
+    page = browser.get("/runs/made-up").text
+
+    assert 'data-kind="lost-write" data-count="1200"' in page
+    assert "1,200 lost writes" in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt; is lost") == 10
+    assert "1,190 more are counted here and not shown." in page
+    where = re.findall(r'href="([^"]*)" class="proof">3 operations<', page)
+    assert set(where) == {f"/runs/made-up/operations?index={','.join(map(str, proof))}"}
+    shown = browser.get(where[0]).text
+    assert [int(number) for number in re.findall(r"<tr><td>(\d+)</td>", shown)] == proof
+    assert f"3 of {len(operations):,} operations" in shown
+    assert browser.get("/runs/made-up/operations?index=1,x").status_code == 400
+
+
+def test_a_query_is_the_parameters_that_ask_for_it():
+    query = Query((4, 2), "k1", 3, "n1", "write", "ok", 1.5, 20.0, 7)
+    assert Query.of(query.asked()) == query
+    assert Query.of(Query().asked()) == Query()
+    assert Query(since_ms=0.0).asked() == {"since_ms": "0.0"}
+
+
 def test_pages_of_operations_follow_one_another(browser, runs):
     history = load(runs[1] / "history.jsonl")
     last = explore(history, Query(page=10**6))
@@ -146,6 +181,7 @@ def test_pages_of_operations_follow_one_another(browser, runs):
     wrong = browser.get(f"/runs/{runs[1].name}/operations?client=eve")
     assert wrong.status_code == 400
     assert "client: &#x27;eve&#x27; is no number" in wrong.text
+    assert browser.get(f"/runs/{runs[1].name}/operations?client=inf").status_code == 400
 
 
 def test_two_runs_stand_side_by_side(browser, runs):
