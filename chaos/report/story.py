@@ -7,62 +7,23 @@ inferred that one of them does not say.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from chaos.report.divergence import Divergence
+from chaos.report.fault_words import healed, injected, slots, steps, told_by, who
 from chaos.report.series import rows_by_index, views
 from chaos.report.words import by_kind, counted, counts, enumeration, kind, seconds, text
 from chaos.result import Result
 from checkers.context import in_cluster
 from checkers.finding import Anomaly
 from checkers.history import NEVER, OK, Event, History, Operations
-from nemeses.call_rules import ordinal
 from nemeses.fault import ExecutedFault
 
 Moment = tuple[int, str]
 """A time in nanoseconds since the run began, and what happened then."""
-
-_INJECTED = {
-    "kill": "{nodes} was killed",
-    "crash": "the machine of {nodes} crashed",
-    "kill-at": "{nodes} was killed",
-    "terminate": "{nodes} was told to end (SIGTERM)",
-    "power-loss": "{nodes} lost its power, and what was not synced",
-    "kill-child": "the child that saved the data of {nodes} was killed",
-    "disk": "the disk of {nodes} began to refuse",
-    "pause": "{nodes} was paused",
-    "restart": "{nodes} was restarted",
-    "failover": "a failover was asked for at {nodes}",
-    "migrate": "slots of {nodes} began to move",
-    "migrate-crash": "slots of {nodes} began to move, to be interrupted by a crash",
-    "migrate-cancel": "slots of {nodes} were opened for a move",
-    "resize": "{nodes} joined or left those among which the keys are shared",
-    "loss": "{nodes} began to lose packets",
-    "reorder": "connections to and from {nodes} began to overtake each other",
-    "isolate": "{nodes} was cut off",
-}
-_HEALED = {
-    "kill": "{nodes} was started again",
-    "terminate": "{nodes} was started again",
-    "power-loss": "{nodes} was started again",
-    "crash": "the machine of {nodes} is on again",
-    "reorder": "connections to {nodes} are in order again",
-    "kill-at": "{nodes} was started again",
-    "kill-child": "{nodes} may save its data again",
-    "disk": "the disk of {nodes} works again",
-    "pause": "{nodes} was resumed",
-    "restart": "{nodes} is back",
-    "failover": "the failover was over",
-    "migrate": "the slots had moved",
-    "migrate-crash": "{nodes} was started again",
-    "migrate-cancel": "the move was called off, and the slots were closed",
-    "resize": "the resize was over",
-    "partition": "the links of {nodes} were healed",
-}
-"""Sentences by kind of fault (`isolate` is a shape of partition); every other kind is told by its name."""
 
 _PHASES = {
     "start": "the load began",
@@ -80,16 +41,6 @@ _LETTERS = 240
 
 _STOPPING = frozenset({"kill", "terminate", "pause", "restart", "migrate-crash", "power-loss", "crash", "kill-at"})
 """Faults during which a node that does not answer needs no sentence of its own."""
-
-_STEPS = {
-    "open": "{slots} opened for a move from {from} to {to}",
-    "handover": "{slots} handed over from {from} to {to}",
-    "half-told": "{from} was told that {to} owns {slots}, and {to} was not",
-    "told": "the clients were told to share the keys among {to} instead of {from}",
-    "promoted": "{to} was promoted in place of {from}",
-    "crash": "{victim} was killed with {moved} of {of} keys moved",
-}
-"""Sentences by step; every other step is told by its name."""
 
 _UNTOLD_STEPS = frozenset({"cut"})
 """Steps that the event `inject` of the same moment tells already."""
@@ -116,25 +67,11 @@ def story(
     return [f"{seconds(time):>11}  {what}" for time, what in moments]
 
 
-def slots(ranges: Iterable[Sequence[int]]) -> str:
-    """`slots 0-5460`, `slot 7`; only their number where there are more than three ranges."""
-    known = [(part[0], part[-1]) for part in ranges]
-    if len(known) > 3:
-        return f"{sum(last - first + 1 for first, last in known):,} slots in {len(known):,} ranges"
-    shown = enumeration(str(first) if first == last else f"{first}-{last}" for first, last in known)
-    single = len(known) == 1 and known[0][0] == known[0][1]
-    return f"{'slot' if single else 'slots'} {shown}" if shown else "no slots"
-
-
-def _told(event: Event) -> dict[str, Any]:
-    return event.value if isinstance(event.value, dict) else {}
-
-
 def _phases(history: History) -> Iterator[Moment]:
     for event in history.context:
         if event.process != "controller":
             continue
-        told, time = _told(event), event.time or 0
+        told, time = told_by(event), event.time or 0
         if event.f == "stall":
             yield time, f"the machine itself had stood still for {told.get('ms')} ms"
         elif event.f == "phase" and told.get("phase") in _PHASES:
@@ -145,84 +82,29 @@ def _phases(history: History) -> Iterator[Moment]:
 
 def _faults(history: History, executed: Sequence[ExecutedFault]) -> Iterator[Moment]:
     failed = set()
-    steps: dict[tuple[Any, ...], list[Event]] = {}
+    taken: dict[tuple[Any, ...], list[Event]] = {}
     for event in history.context:
         if event.process != "nemesis":
             continue
-        told, time = _told(event), event.time or 0
+        told, time = told_by(event), event.time or 0
         label = f"fault {told['fault']}: " if "fault" in told else ""
         match told.get("phase"):
             case "inject":
-                yield time, label + _injected(event.f, told)
+                yield time, label + injected(event.f, told)
             case "heal":
-                yield time, label + _HEALED.get(event.f, f"{event.f} of {{nodes}} was undone").format(nodes=_who(told))
+                yield time, label + healed(event.f, told)
             case "failed":
                 failed.add(told.get("fault"))
                 during = f" ({told['during']})" if told.get("during") else ""
-                yield time, f"{label}{event.f} of {_who(told)} failed{during}: {text(told.get('error') or told)}"
+                yield time, f"{label}{event.f} of {who(told)} failed{during}: {text(told.get('error') or told)}"
             case "step" if told.get("step") not in _UNTOLD_STEPS:
                 same = (told.get("fault"), str(told.get("step")), told.get("from"), told.get("to"))
-                steps.setdefault(same, []).append(event)
-    for (number, name, *_), events in steps.items():
-        yield events[0].time or 0, f"fault {number}: {_steps(name, events)}"
+                taken.setdefault(same, []).append(event)
+    for (number, name, *_), events in taken.items():
+        yield events[0].time or 0, f"fault {number}: {steps(name, events)}"
     for fault in executed:
         if fault.error is not None and fault.number not in failed:
             yield fault.injected_ns or 0, f"fault {fault.number}: {fault.kind} of {fault.target} failed: {fault.error}"
-
-
-def _injected(name: str, told: dict[str, Any]) -> str:
-    shape = told.get("shape")
-    plain = f"{name} ({shape}) took hold on {{nodes}}" if shape else f"{name} took hold on {{nodes}}"
-    sentence = _INJECTED.get(str(shape or name), plain).format(nodes=_who(told, roles=True)) + _exactly(told)
-    clients = told.get("clients") or []
-    if isinstance(clients, list) and clients:
-        noun = "client" if len(clients) == 1 else "clients"
-        sentence += f", with {noun} {enumeration(map(str, clients))} on the same side"
-    return sentence
-
-
-def _exactly(told: dict[str, Any]) -> str:
-    """Where a fault knows more of its moment: `before its 3rd fsync, of appendonly.aof`, or the bytes under way."""
-    evidence = told.get("evidence")
-    if not isinstance(evidence, dict):
-        return ""
-    if isinstance(died := evidence.get("died"), dict):
-        to = "to" if died.get("call") == "send" else "of"
-        return f" {died.get('moment')} its {ordinal(died['number'])} {died['call']}, {to} {died['of']}"
-    if isinstance(under_way := evidence.get("under_way_bytes"), dict):
-        total = sum(under_way.values())
-        return f", with {total:,} bytes under way to {enumeration(sorted(under_way))}" if total else ""
-    if isinstance(refused := evidence.get("refused"), dict) and refused:
-        some = next(iter(refused.values()))
-        share = f"{told['calls']} times" if told.get("calls") else "every time"
-        return f": {told.get('error')} for {some['call']}, {share}, as of {some['of']}"
-    return ""
-
-
-def _who(told: dict[str, Any], roles: bool = False) -> str:
-    known = told.get("roles") or {} if roles else {}
-    return (
-        enumeration(
-            f"{node} ({known[node]})" if node in known else str(node)
-            for node in told.get("nodes") or told.get("target") or []
-        )
-        or "nobody"
-    )
-
-
-def _steps(name: str, events: list[Event]) -> str:
-    """Steps of one name are told once: a slot-by-slot migration has thousands."""
-    told = _told(events[0])
-    moved = [part for event in events for part in _told(event).get("slots") or []]
-    fields = {**told, "slots": slots(moved)}
-    template = _STEPS.get(name, f"step {name}")
-    try:
-        sentence = template.format_map(fields)
-    except KeyError:  # a history of another origin, whose steps have other fields
-        sentence = f"step {name}"
-    return (
-        sentence if len(events) == 1 else f"{sentence} in {len(events):,} steps until {seconds(events[-1].time or 0)}"
-    )
 
 
 def _changes(history: History, diverged: Sequence[Divergence]) -> Iterator[Moment]:
@@ -232,7 +114,7 @@ def _changes(history: History, diverged: Sequence[Divergence]) -> Iterator[Momen
     owners = _initial_owners(history)
     rising: set[str] = set()  # replicas, until they own slots
     for event in views(history):
-        now, time = _told(event), event.time or 0
+        now, time = told_by(event), event.time or 0
         node = str(now["node"])
         previous = before.get(node, now)
         if previous.get("state") != now.get("state"):
@@ -310,12 +192,12 @@ def _strikes(history: History) -> Iterator[tuple[str, dict[str, Any], int, int]]
     """Kind, what was told, begin and end (`NEVER` when not healed) of each fault that took hold."""
     events = [event for event in history.context if event.process == "nemesis"]
     for event in events:
-        told = _told(event)
+        told = told_by(event)
         if told.get("phase") == "inject":
             ends = [
                 other.time or 0
                 for other in events
-                if _told(other).get("phase") == "heal" and _told(other).get("fault") == told.get("fault")
+                if told_by(other).get("phase") == "heal" and told_by(other).get("fault") == told.get("fault")
             ]
             yield event.f, told, event.time or 0, min(ends, default=NEVER)
 

@@ -9,7 +9,8 @@ import pytest
 from sample_run import MS, sample_run
 
 from chaos.report.divergence import Divergence
-from chaos.report.story import slots, story
+from chaos.report.fault_words import slots
+from chaos.report.story import story
 from checkers.finding import Anomaly, Finding, Verdict
 from checkers.history import Event, History, from_events
 from nemeses.fault import ExecutedFault
@@ -234,3 +235,22 @@ def test_a_window_of_loss_is_told_from_the_last_write_before_it_to_its_last_writ
     assert "0.021 s  n1 acknowledged add 2 of s0, its last write before those that are lost" in lines
     assert "0.051 s  n1 acknowledged the last of 3 writes that are lost" in lines
     assert lines.count("acknowledged") == 2
+
+
+def test_slots_that_a_crash_left_open_are_told_and_replicas_apart() -> None:
+    evidence = {
+        "open": {"n1": {"migrating": {"7629": "n2", "7630": "n2"}}},
+        "open_on_replicas": {"n4": {"importing": {"7629": "n1"}}},
+        "keys": {"n1": 3},
+    }
+    lines = told(from_events([nemesis(5000, "migrate-crash", "heal", evidence=evidence)]))
+
+    assert lines.endswith(
+        "n1 was started again; slots 7629 and 7630 still open on n1; slot 7629 still open on the replica n4"
+    )
+
+
+def test_what_a_fault_of_another_origin_left_is_passed_over() -> None:
+    for evidence in (None, "gone", {"open": ["n1"]}, {"open": {"n1": [[1, 2]]}}):
+        lines = told(from_events([nemesis(5000, "kill", "heal", evidence=evidence)]))
+        assert lines.endswith("n1 was started again")
