@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint format bench soak matrix mutants clean
+.PHONY: help install demo test lint format docs bench soak matrix mutants clean
 
 help:
-	@echo "make demo | test | lint | bench | soak | matrix | mutants | install | clean"
+	@echo "make demo | test | lint | docs | bench | soak | matrix | mutants | install | clean"
 
 $(BIN)/cachequake: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cachequake needs Python 3.11 or later; run make with PYTHON=python3.x"; exit 1; }
@@ -36,6 +36,10 @@ format: $(VENV)/test-installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/test-installed
+	@$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 bench: $(VENV)/test-installed
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/check.py
@@ -59,4 +63,4 @@ mutants: $(VENV)/test-installed
 	nice $(BIN)/python tests/mutants.py $(MUTANTS)
 
 clean:
-	rm -rf $(VENV) .mutants dist
+	rm -rf $(VENV) .mutants dist docs/_build
