@@ -1,0 +1,157 @@
+"""Debian's Chromium, driven by Playwright: pages that are watched for whatever they ask for and say."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+WIDTH, HEIGHT = 1200, 800
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_CONTROLS = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]:not([tabindex='-1'])"
+# What can be operated, and can be seen: not what stands in an element that is folded.
+_REACHABLE = f"""
+() => [...document.querySelectorAll({_CONTROLS!r})].filter(it => it.checkVisibility()).map(it => it.outerHTML)
+"""
+_FOCUSED = """
+() => {
+  const it = document.activeElement;
+  if (it === null || it === document.body) return null;
+  const style = getComputedStyle(it);
+  return {html: it.outerHTML, seen: style.outlineStyle !== "none" || style.boxShadow !== "none"};
+}
+"""
+# Contrast of each text with what is behind it, as WCAG 2.2 defines it.
+_FAINT = """
+() => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const rgba = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].map((part) => part / 255);
+  };
+  const over = (top, under) => [0, 1, 2].map((n) => top[n] * top[3] + under[n] * (1 - top[3])).concat(1);
+  const light = (colour) => {
+    const [r, g, b] = colour.map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    if (element === null) return rgba("Canvas");
+    const own = rgba(getComputedStyle(element).backgroundColor);
+    return own[3] === 1 ? own : over(own, behind(element.parentElement));
+  };
+  const faint = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const text = [...element.childNodes].filter((it) => it.nodeType === 3).map((it) => it.data.trim()).join("");
+    if (!text || !element.checkVisibility({opacityProperty: true}) || element.closest("title, script, style")) continue;
+    const style = getComputedStyle(element);
+    const drawn = element instanceof SVGElement ? style.fill : style.color;
+    const ground = behind(element);
+    const [high, low] = [light(over(rgba(drawn), ground)), light(ground)].sort((a, b) => b - a);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+    const ratio = (high + 0.05) / (low + 0.05);
+    if (ratio < (large ? 3 : 4.5)) faint.push(`${ratio.toFixed(2)}: ${element.tagName} ${text.slice(0, 60)}`);
+  }
+  return faint;
+}
+"""
+# Elements that end right of the window, but for those within an element that scrolls by itself.
+_TOO_WIDE = """
+() => {
+  const scrolls = (it) =>
+    it !== document.body && (getComputedStyle(it).overflowX !== "visible" || scrolls(it.parentElement));
+  if (document.documentElement.scrollWidth <= innerWidth) return [];
+  return [...document.querySelectorAll("body *")]
+    .filter((it) => it.getBoundingClientRect().right > innerWidth + 1 && !scrolls(it))
+    .map((it) => it.outerHTML.slice(0, 120));
+}
+"""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser without a window. Skips the test where there is none; where CI=true, fails it."""
+    program = shutil.which("chromium")
+    if program is None:
+        why = "the tests of pages need Debian's chromium: apt install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(why)
+        pytest.skip(why)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visit:
+    """A page that is open, with the addresses it asked for and everything it said: console, errors, dialogs."""
+
+    page: Page
+    asked: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
+        self.page.on("dialog", self._dismiss)
+
+    def _dismiss(self, dialog: Any) -> None:
+        self.said.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def by_keyboard(self) -> tuple[set[str], set[str], set[str]]:
+        """What could be operated, what the tabulator reached, and what of it does not show that it has the focus."""
+        wanted = set(self.page.evaluate(_REACHABLE))
+        reached: set[str] = set()
+        unseen: set[str] = set()
+        self.page.evaluate("() => { document.activeElement.blur(); getSelection().removeAllRanges(); scrollTo(0, 0); }")
+        for _ in range(len(wanted) + 50):
+            self.page.keyboard.press("Tab")
+            focused = self.page.evaluate(_FOCUSED)
+            if focused is None:
+                break
+            reached.add(focused["html"])
+            unseen |= set() if focused["seen"] else {focused["html"]}
+        return wanted, reached, unseen
+
+    def faint(self, scheme: Literal["light", "dark"]) -> list[str]:
+        """Texts whose contrast is less than 4.5 (large ones: 3) to what is behind them, in this colour scheme."""
+        self.page.emulate_media(color_scheme=scheme)
+        found: list[str] = self.page.evaluate(_FAINT)
+        return found
+
+    def too_wide(self, width: int) -> list[str]:
+        """What does not fit into a window of this width, in CSS pixels, so that the page scrolls sideways."""
+        self.page.set_viewport_size({"width": width, "height": HEIGHT})
+        found: list[str] = self.page.evaluate(_TOO_WIDE)
+        return found
+
+
+@contextmanager
+def visit(browser: Browser, url: str) -> Iterator[Visit]:
+    """Open a page in a browser that knows nothing of other visits."""
+    context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+    try:
+        opened = Visit(context.new_page())
+        opened.page.goto(url)
+        yield opened
+    finally:
+        context.close()

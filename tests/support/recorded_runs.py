@@ -1,0 +1,44 @@
+"""Two runs that were really made, for tests of pages: one that breaks its claim, and one that keeps all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from fake_cluster import FakeCluster
+from memory_system import run
+
+from chaos.judge import check_run
+from chaos.run import run_scenario
+from chaos.scenario import load_scenario
+from chaos.store import HISTORY
+
+EVIL = "<script>alert(1)</script>"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Where the runs are."""
+
+    out: Path
+    failed: Path
+    """Real servers in virtual time; acknowledged writes are lost."""
+    key: str
+    """The key of one of its anomalies: its name wants to be a script."""
+    kept: Path
+    """Made by the controller on servers that are made up; nothing is wrong."""
+
+
+def record(out: Path) -> Recorded:
+    """Make the runs. Takes some seconds."""
+    scenario = load_scenario("primary-partition", {"deploy": "virtual", "duration": "5s"})
+    failed = run_scenario(scenario, seed=2, out=out)
+    plain = next(anomaly.key for anomaly in failed.result.anomalies("rolled-back-read", "lost-write") if anomaly.key)
+    evil = f"{EVIL}{{{plain}}}"  # by its tag in braces it belongs to the same slot
+    history = failed.run_dir / HISTORY
+    history.write_text(history.read_text().replace(json.dumps(plain), json.dumps(evil)))
+    check_run(failed.run_dir)
+    kept, _ = run(out, FakeCluster())
+    check_run(kept)
+    return Recorded(out, failed.run_dir, evil, kept)
