@@ -17,12 +17,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from cachequake.plugins import distributions
 from chaos.backing import Backing, backed_by
 from chaos.deploy.base import Borrows, Clients, Deployment, OwnsTime
 from chaos.deploy.kinds import DEPLOYMENTS
@@ -122,7 +124,8 @@ class Controller:
             if isinstance(self.topology, Shared):
                 membership = self.topology.shared(self.scenario.clients.way, load.tell)
             self.deployment.began_ns = load.go()
-            self._record(Event(type="info", f="phase", process="controller", time=0, value={"phase": "start"}))
+            start = {"phase": "start", "wall": self._wall_clock()}
+            self._record(Event(type="info", f="phase", process="controller", time=0, value=start))
             observing.enter_context(self.topology.observed(self.deployment, self._observed))
             with self._stalls_noted():
                 faults = threads_of(self.deployment).thread(partial(self._strike, membership, load), "faults")
@@ -136,6 +139,15 @@ class Controller:
                 self._progress("heal", load.total)
                 self._end_faults(faults)
             self.executed.operations = {str(client): count for client, count in load.executed.items()}
+
+    def _wall_clock(self) -> str:
+        """What the clock on the wall says when the run begins, in UTC: servers' logs go by it."""
+        began = self.deployment.began_ns
+        if isinstance(self.deployment, OwnsTime):
+            wall = self.deployment.epoch_ns + began
+        else:
+            wall = time.time_ns() - (time.monotonic_ns() - began)
+        return datetime.fromtimestamp(wall / 1e9, UTC).isoformat(timespec="milliseconds")
 
     def _clients(self) -> contextlib.AbstractContextManager[Clients]:
         if isinstance(self.deployment, OwnsTime):
@@ -189,6 +201,7 @@ class Controller:
             "replicas": self.topology.replicas_of,
             "groups": dict(self.topology.groups),
             "workloads": self.scenario.workload,
+            **({"plugins": plugins} if (plugins := distributions()) else {}),
         }
 
     # -- after the load

@@ -6,8 +6,8 @@ A finding is a fact about a history. Whether the fact is acceptable is for a sce
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -31,6 +31,16 @@ def merge(verdicts: Iterable[Verdict]) -> Verdict:
     return Verdict.VALID
 
 
+class Edge(msgspec.Struct, frozen=True):
+    """That one operation of a cycle must come before the next."""
+
+    before: int
+    """`index` of its invocation."""
+    relation: str
+    """`ww`, `wr`, `rw`, `process` or `realtime`."""
+    after: int
+
+
 class Anomaly(msgspec.Struct, frozen=True):
     """One observation that contradicts what was checked, with its proof."""
 
@@ -45,6 +55,8 @@ class Anomaly(msgspec.Struct, frozen=True):
     """Number of the fault (see executed.json) that was active or the last before it; None without one."""
     measured: dict[str, Any] = {}
     """Figures of this anomaly, units in their names: `{"stale_ms": 412.3, "versions": 7}`."""
+    edges: list[Edge] = []
+    """Of a cycle: its edges in order, the last of which leads back to where the first begins."""
 
 
 class Finding(msgspec.Struct):
@@ -62,6 +74,27 @@ class Finding(msgspec.Struct):
 
 
 Checker = Callable[[History], Finding]
+"""May have an attribute `kinds`: see `kinds_of`."""
+
+
+class Meaning(NamedTuple):
+    """What claims and reports need to know of a kind of anomaly that they do not know by themselves."""
+
+    claim: str
+    """Name of the claim that says how many are acceptable: `slow_operations`. Claims of cachequake's own go first."""
+    one: str
+    """What one is called: `slow operation`."""
+    many: str
+    """And several: `slow operations`."""
+    meaning: str
+    """What it means, in a clause: `took longer than anybody waits`."""
+
+
+def kinds_of(checker: Checker) -> Mapping[str, Meaning]:
+    """The kinds of anomaly that a checker explains itself: its attribute `kinds`. Empty for those without one."""
+    kinds: Mapping[str, Meaning] = getattr(checker, "kinds", {})
+    return kinds
+
 
 MOST_LISTED = 200
 """Anomalies of one kind that are listed with their proof; the rest are only counted."""

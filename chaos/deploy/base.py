@@ -90,6 +90,9 @@ class Clients(Protocol):
 class OwnsTime(Protocol):
     """A deployment whose time is its own: so are the clients, and the real clock has no say in the history."""
 
+    epoch_ns: int
+    """What the servers' wall clocks said (nanoseconds since 1970) when the deployment's own clock stood at 0."""
+
     def load(self, plan: Plan, run_dir: Path, topology: Topology) -> AbstractContextManager[Clients]:
         """The clients, ready to go."""
 

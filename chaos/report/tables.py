@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chaos.report.intervals import process_name
+from chaos.report.charts.intervals import process_name
 from chaos.report.markup import Html, tag
 from chaos.report.story import describe
 from chaos.report.words import text
@@ -16,6 +16,11 @@ def table(headings: Sequence[object], rows: Sequence[Sequence[object]]) -> Html:
     head = tag("thead", tag("tr", *(tag("th", heading, scope="col") for heading in headings)))
     body = tag("tbody", *(tag("tr", *(tag("td", cell) for cell in row)) for row in rows))
     return tag("div", tag("table", head, body), class_="wide")
+
+
+def folded(heading: str, content: object, class_: str = "numbers-of") -> Html:
+    """Content that is unfolded by its heading."""
+    return tag("details", tag("summary", heading), content, class_=class_)
 
 
 def operation_cells(operations: Operations, row: int, unit: str = "") -> list[object]:

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from chaos.report.charts.embed import OURS, VEGA
 from chaos.result import read_result
 from chaos.serve import pages
 from chaos.serve.catalogue import Catalogue, Summary
@@ -39,6 +40,8 @@ _STATIC = {
     "report.css": ("chaos.report", "text/css"),
     "serve.css": ("chaos.serve", "text/css"),
     "live.js": ("chaos.serve", "text/javascript"),
+    VEGA: ("chaos.report.charts", "text/javascript"),
+    OURS: ("chaos.report.charts", "text/javascript"),
 }
 _TEXTS = frozenset({".json", ".jsonl", ".yaml", ".txt", ".log", ".conf", ".md"})
 """Files of a run that are shown as text."""

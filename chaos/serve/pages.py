@@ -8,12 +8,13 @@ from datetime import datetime
 from itertools import chain
 from urllib.parse import quote, urlencode
 
-from chaos.report.charts import LEFT, RIGHT, WIDTH
-from chaos.report.intervals import draw_intervals
+from chaos.report.charts import intervals
+from chaos.report.charts.embed import OURS, VEGA, Charts, missing, zoom
 from chaos.report.markup import Html, join, tag
 from chaos.report.tables import operation_cells, table
 from chaos.report.words import GLYPHS, HOLDS, by_kind, counted, counts, kind, measured
 from chaos.result import Result
+from chaos.serve import charts as drawn
 from chaos.serve.catalogue import Summary
 from chaos.serve.explorer import PAGE, Page, Query
 from checkers.finding import Anomaly
@@ -25,7 +26,6 @@ _DRAWN = 25
 """Operations of a page that are drawn as intervals: more would not be told apart."""
 _LISTED = 10
 """Anomalies of one kind on the page of a run: all that are listed stand in results.json."""
-_CHART = 90
 MOST = 500
 """Runs on the page of the list."""
 
@@ -42,8 +42,9 @@ COLUMNS: Mapping[str, str] = {
 """Columns of the list by the field of `Summary` that they show and are sorted by."""
 
 
-def document(title: str, *content: object, script: str | None = None) -> str:
-    """A whole page."""
+def document(title: str, *content: object, scripts: Sequence[str] = (), charts: Charts | None = None) -> str:
+    """A whole page, with the scripts that it needs and those that draw its charts."""
+    needed = [*scripts, *((VEGA, OURS) if charts else ())]
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -52,10 +53,10 @@ def document(title: str, *content: object, script: str | None = None) -> str:
         tag("title", title),
         tag("link", rel="stylesheet", href="/static/report.css"),
         tag("link", rel="stylesheet", href="/static/serve.css"),
-        tag("script", src=f"/static/{script}", defer=True) if script else Html(),
+        *(tag("script", src=f"/static/{name}", defer=True) for name in needed),
     )
     home = tag("nav", tag("a", "all runs", href="/"), aria_label="cachequake")
-    body = tag("body", tag("main", home, *content))
+    body = tag("body", tag("main", home, *content), charts.block() if charts else Html())
     return join([Html("<!doctype html>\n"), tag("html", head, body, lang="en"), "\n"])
 
 
@@ -82,7 +83,9 @@ def listing(runs: Sequence[Summary], asked: Mapping[str, str]) -> str:
     )
     rest = f"; the first {MOST:,} of them stand here" if len(shown) > MOST else ""
     count = tag("p", f"{len(shown):,} of {len(runs):,} runs{rest}", class_="meaning", role="status")
-    return document("cachequake: runs", tag("h1", "Runs"), search, count, _trend(shown), listed)
+    charts = Charts()
+    trend = _trend(charts, shown)
+    return document("cachequake: runs", tag("h1", "Runs"), search, count, trend, listed, charts=charts)
 
 
 def _wanted(run: Summary, words: str) -> bool:
@@ -134,26 +137,17 @@ def _state(run: Summary) -> Html:
     return tag("span", f"{glyph} {run.state}".strip(), class_=_CLASSES[good] if run.state in _GOOD else None)
 
 
-def _trend(runs: Sequence[Summary]) -> Html:
+def _trend(charts: Charts, runs: Sequence[Summary]) -> Html:
     """Anomalies of the runs that are listed, in the order of time, one bar a run."""
     checked = sorted((run for run in runs if run.counts is not None), key=lambda run: run.began)[-400:]
     most = max((run.anomalies for run in checked), default=0)
     if not most:
         return Html()
-    step = (WIDTH - LEFT - RIGHT) / len(checked)
-    bars = []
-    for number, run in enumerate(checked):
-        height = _CHART * run.anomalies / most
-        told = tag("title", f"{run.name}: {run.anomalies:,} anomalies")
-        place = {"x": LEFT + number * step, "y": 20 + _CHART - height, "width": max(step - 1, 0.8), "height": height}
-        bars.append(tag("a", tag("rect", told, class_="fail", **place), href=_link(run.name)))
     label = f"Anomalies of {len(checked)} runs in the order of time, at most {most:,}"
-    scale = [
-        tag("text", f"{most:,}", x=LEFT - 6, y=26, class_="tick end"),
-        tag("text", label, x=LEFT, y=12, class_="title"),
-    ]
-    view = f"0 0 {WIDTH} {_CHART + 30}"
-    return tag("div", tag("svg", *scale, *bars, viewBox=view, role="img", aria_label=label), class_="wide")
+    charts.define(drawn.specs())
+    rows = drawn.trend(checked, [_link(run.name) for run in checked])
+    plot = charts.place("chart-trend", label, [drawn.TREND], {"runs": rows})
+    return tag("figure", tag("figcaption", tag("b", label)), plot) if plot else missing()
 
 
 # One run
@@ -177,7 +171,7 @@ def run_page(run: Summary, result: Result | None, files: Sequence[str]) -> str:
         content.append(
             tag("section", tag("h2", "Now", id="now"), tag("div", id="live", data_run=run.name), role="status")
         )
-        return document(run.name, *content, script="live.js")
+        return document(run.name, *content, scripts=["live.js"])
     content.append(tag("ul", *(tag("li", link) for link in links), class_="links"))
     claims = [[it.claim, measured(it.measured), _held(it.holds), it.reason or ""] for it in result.claims]
     content += [tag("h2", "Claims"), table(["claim", "measured", "", ""], claims)] if claims else []
@@ -267,16 +261,24 @@ def operations_page(run: Summary, history: History, query: Query, page: Page) ->
     """One page of the operations that were asked for, where in the run they are, and the first of them as intervals."""
     operations = history.operations
     rows = page.rows.tolist()
-    drawn = tag("div", draw_intervals(operations, rows[:_DRAWN], None), class_="wide") if rows else Html()
+    charts = Charts()
     heads = ["operation", "process", "what", "from, ms", "to, ms", "outcome", "node", ""]
     listed = table(heads, [operation_cells(operations, row) for row in rows])
     found = tag("p", f"{page.found:,} of {len(operations):,} operations", class_="meaning", role="status")
     if query.index:
         everything = tag("a", "show all operations", href=_operations_link(run, Query()))
         found = join([found, tag("p", "Only those whose numbers were asked for; ", everything)])
-    content = [_filter(run, operations, query), found, _density(page), _pager(run, query, page), drawn, listed]
-    back = tag("p", tag("a", run.name, href=_link(run.name)))
-    return document(f"operations of {run.name}", tag("h1", "Operations"), back, *content, _pager(run, query, page))
+    content = [
+        tag("p", tag("a", run.name, href=_link(run.name))),
+        _filter(run, operations, query),
+        found,
+        _density(charts, page),
+        _pager(run, query, page),
+        _intervals(charts, operations, rows[:_DRAWN]),
+        listed,
+        _pager(run, query, page),
+    ]
+    return document(f"operations of {run.name}", tag("h1", "Operations"), *content, charts=charts)
 
 
 def _filter(run: Summary, operations: Operations, query: Query) -> Html:
@@ -308,32 +310,44 @@ def _number(name: str, value: float | None) -> Html:
     )
 
 
-def _density(page: Page) -> Html:
+def _density(charts: Charts, page: Page) -> Html:
     """Where in the run the operations are that were found."""
-    whole = sum(page.density.values())
-    most = int(whole.max(initial=0))  # type: ignore[union-attr]  # three outcomes there are
-    if not most:
+    rows = drawn.density(page.starts_ns, page.density)
+    if not rows:
         return Html()
-    step = (WIDTH - LEFT - RIGHT) / len(page.starts_ns)
-    bars = []
-    for bucket, start in enumerate(page.starts_ns.tolist()):
-        floor = 20.0 + _CHART
-        for name in ("ok", "fail", "info"):
-            count = int(page.density[name][bucket])
-            height = _CHART * count / most
-            floor -= height
-            if count:
-                told = tag("title", f"{count:,} {name} from {start / 1e6:,.0f} ms")
-                place = {"x": LEFT + bucket * step, "y": floor, "width": max(step - 0.5, 0.8), "height": height}
-                bars.append(tag("rect", told, class_=name, **place))
-    label = (
-        f"Operations that were found, over the time of the run; at most {most:,} in one of {len(page.starts_ns)} parts"
+    label = "Operations that were found, over the time of the run"
+    until = max(row["b"] for row in rows)
+    charts.define(drawn.specs())
+    plot = charts.place(
+        "chart-density",
+        label,
+        [drawn.DENSITY],
+        {"density": rows},
+        axis="run",
+        whole={drawn.DENSITY: [0, until]},
     )
-    return tag(
-        "div",
-        tag("svg", tag("text", label, x=LEFT, y=12, class_="title"), *bars, viewBox=f"0 0 {WIDTH} {_CHART + 24}"),
-        class_="wide",
+    return tag("figure", tag("figcaption", tag("b", label)), zoom("run", "the run"), plot) if plot else missing()
+
+
+def _intervals(charts: Charts, operations: Operations, rows: Sequence[int]) -> Html:
+    """The first operations of a page, drawn as intervals."""
+    if not rows:
+        return Html()
+    shown = intervals.chart(operations, rows, None)
+    label = f"The first {len(rows)} of these operations" if len(rows) > 1 else "The operation"
+    charts.define(intervals.specs())
+    plot = charts.place(
+        "chart-intervals",
+        label,
+        [intervals.IN_ORDER, intervals.TO_SCALE],
+        shown["data"],
+        axis="intervals",
+        params=shown["params"],
+        whole=shown["whole"],
+        height=shown["height"],
     )
+    bar = zoom("intervals", "operations", kinds=intervals.KINDS)
+    return tag("figure", tag("figcaption", tag("b", label)), bar, plot) if plot else Html()
 
 
 def _pager(run: Summary, query: Query, page: Page) -> Html:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from checkers.context import Timeline
-from checkers.finding import Anomaly
+from checkers.finding import Anomaly, Edge
 from checkers.history import NEVER
 from checkers.transactions.cycles import Cycle
-from checkers.transactions.graph import PROCESS, REALTIME, RW, WR, WW
+from checkers.transactions.graph import NAMES, PROCESS, REALTIME, RW, WR, WW
 from checkers.transactions.list_append import Lists
 from checkers.transactions.micro import APPEND, READ, WRITE, Transactions, show
 from checkers.transactions.phenomena import Phenomenon
@@ -38,7 +38,8 @@ class Explainer:
         who = ", ".join(f"{name} = {self._operation(txn)}" for txn, name in names.items())
         clauses = [self.relation(u, kind, v, names) for u, kind, v in found.relations]
         words = f"with {who}: {'; '.join(clauses)}: a contradiction, for no order puts each of them before the next"
-        return self._anomaly(found.kind, words, tuple(dict.fromkeys(txns)), None)
+        edges = [Edge(self._index(u), NAMES[kind], self._index(v)) for u, kind, v in found.relations]
+        return self._anomaly(found.kind, words, tuple(dict.fromkeys(txns)), None, edges)
 
     def relation(self, u: int, kind: int, v: int, names: dict[int, str]) -> str:
         """Why transaction `u` comes before `v`. Raises AssertionError when the record does not prove it."""
@@ -56,9 +57,14 @@ class Explainer:
         raise AssertionError(f"no proof that {self._operation(u)} precedes {self._operation(v)} by edge {kind}")
 
     def _operation(self, txn: int) -> str:
-        return f"operation {self.transactions.operations.index[self.transactions.row[txn]]}"
+        return f"operation {self._index(txn)}"
 
-    def _anomaly(self, kind: str, words: str, txns: tuple[int, ...], key: str | None) -> Anomaly:
+    def _index(self, txn: int) -> int:
+        return int(self.transactions.operations.index[self.transactions.row[txn]])
+
+    def _anomaly(
+        self, kind: str, words: str, txns: tuple[int, ...], key: str | None, edges: Sequence[Edge] = ()
+    ) -> Anomaly:
         rows = [int(self.transactions.row[txn]) for txn in dict.fromkeys(txns)]
         operations = self.transactions.operations
         start = min(int(operations.start[row]) for row in rows)
@@ -70,6 +76,7 @@ class Explainer:
             operations=[int(operations.index[row]) for row in rows],
             key=key,
             fault=self.timeline.fault_at(start, end),
+            edges=list(edges),
         )
 
     def _appended_before(self, u: int, v: int, a: str, b: str) -> str | None:

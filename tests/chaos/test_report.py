@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from sample_run import CUT, DEMOTED, HEALED, MS, TAKEOVER, Sample, sample_run
 
+from chaos.report.charts import embed
 from chaos.report.html import page, write_report
 from chaos.report.markup import Html, escaped, tag
 from chaos.report.series import roles, timeline
@@ -45,6 +47,11 @@ class Elements(HTMLParser):
         assert self.open.pop() == name
 
 
+def chart_data(text: str) -> dict:
+    """The block of data from which the charts of a page are drawn."""
+    return json.loads(re.search(r'<script type="application/json" id="chart-data">(.*?)</script>', text)[1])
+
+
 def test_write_report_makes_one_well_formed_file_that_needs_nothing_else(sample: Sample, tmp_path: Path) -> None:
     path = write_report(tmp_path, sample.result, sample.history, sample.executed)
 
@@ -52,11 +59,53 @@ def test_write_report_makes_one_well_formed_file_that_needs_nothing_else(sample:
     elements = Elements(text)
     assert elements.open == []
     assert path == tmp_path / "report.html"
-    assert not {"script", "link", "img", "iframe", "object", "form"} & {name for name, _ in elements.found}
+    assert not {"link", "img", "iframe", "object", "form"} & {name for name, _ in elements.found}
     attributes = {name for _, given in elements.found for name in given}
-    assert not {"href", "src", "style"} & attributes
+    assert not {"src", "style"} & attributes
     assert not [name for name in attributes if name.startswith("on")]
-    assert "default-src 'none'" in html.unescape(text)
+    ids = {given["id"] for _, given in elements.found if "id" in given}
+    targets = {given["href"] for _, given in elements.found if "href" in given}
+    assert targets <= {f"#{id_}" for id_ in ids}
+
+
+def test_only_the_scripts_and_the_style_sheet_that_the_page_carries_may_run(sample: Sample) -> None:
+    text = page(sample.result, sample.history, sample.executed)
+
+    policy = html.unescape(re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1])
+    code = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(code) == 2
+    assert f"script-src {' '.join(embed.digest(part) for part in code)};" in policy
+    assert f"style-src {embed.digest(re.search('<style>(.*?)</style>', text, re.DOTALL)[1])};" in policy
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+
+
+def test_every_chart_has_a_place_its_data_and_a_name(sample: Sample) -> None:
+    text = page(sample.result, sample.history, sample.executed)
+
+    told = chart_data(text)
+    places = {given["id"]: given for _, given in Elements(text).found if given.get("class") == "plot"}
+    assert set(places) == set(told["charts"])
+    assert {"chart-throughput", "chart-latency", "chart-roles", "intervals-1"} <= set(places)
+    for id_, chart in told["charts"].items():
+        assert places[id_]["aria-label"]
+        assert set(chart["specs"]) <= set(told["specs"])
+        data = told["shared"][chart["data"]] if isinstance(chart["data"], str) else chart["data"]
+        for name in chart["specs"]:
+            assert set(re.findall(r'"data": {"name": "(\w+)"}', json.dumps(told["specs"][name]))) <= set(data)
+
+
+def test_a_page_of_a_source_tree_has_tables_and_says_how_to_get_charts(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed, "script", lambda name: None)
+
+    text = page(sample.result, sample.history, sample.executed)
+
+    assert "pip install -e ." in text
+    assert "<script" not in text
+    assert 'class="plot"' not in text
+    assert "Operations a second and latency as a table" in text
 
 
 def test_the_page_tells_verdict_claims_anomalies_and_how_to_reproduce(sample: Sample) -> None:
@@ -88,8 +137,10 @@ def test_what_came_from_a_server_a_key_or_a_file_is_text(tmp_path: Path) -> None
     text = write_report(tmp_path, sample.result, sample.history, sample.executed).read_text()
 
     assert html.escape(EVIL) in text
-    assert "<script" not in text
-    assert "script" not in {name for name, _ in Elements(text).found}
+    assert EVIL not in text
+    assert EVIL in json.dumps(chart_data(text))
+    scripts = [given.get("type") for name, given in Elements(text).found if name == "script"]
+    assert scripts == ["application/json", None, None]
 
 
 def test_a_closed_tag_in_a_value_cannot_end_the_style_sheet_or_an_attribute() -> None:
@@ -147,9 +198,9 @@ def test_a_failover_can_be_seen_in_the_roles(sample: Sample) -> None:
 
 
 def test_the_fault_is_a_band_over_the_time_it_held(sample: Sample) -> None:
-    text = page(sample.result, sample.history, sample.executed)
+    (band,) = chart_data(page(sample.result, sample.history, sample.executed))["shared"]["run"]["faults"]
 
-    assert f"0 partition of n1, {CUT / 1e9:.3f} s to {HEALED / 1e9:.3f} s" in text
+    assert (band["what"], band["a"], band["b"]) == ("0 partition of n1", CUT / 1e9, HEALED / 1e9)
 
 
 def test_operations_of_an_anomaly_are_listed_with_process_node_and_outcome(sample: Sample) -> None:

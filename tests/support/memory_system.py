@@ -32,6 +32,7 @@ class MemoryDeployment:
     isolation = "none"
     notes: tuple[str, ...] = ()
     capabilities: frozenset[str] = frozenset()
+    epoch_ns = 0
 
     def __init__(self, cluster: FakeCluster) -> None:
         self.cluster = cluster

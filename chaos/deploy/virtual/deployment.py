@@ -31,7 +31,7 @@ from chaos.deploy.virtual.trace import Trace
 from chaos.deploy.virtual.world import Event, Fibre, World
 from chaos.errors import RunFailed, ServerError
 from chaos.member import Member
-from chaos.routes import PLACEMENTS
+from chaos.routes import ROUTES
 from nemeses.stream import derive
 from nemeses.system import Node, Port, ReplyError, SystemFault, Unreachable, WaitTimeout
 
@@ -62,6 +62,7 @@ class VirtualDeployment(SimulatedFaults):
 
     isolation = "simulated network"
     capabilities = CAPABILITIES
+    epoch_ns = EPOCH_NS
 
     def __init__(self, server: Server, shim: Path, members: Sequence[Member], directory: Path, *, seed: int) -> None:
         """Prepare nodes, their directories and the network between them; nothing is started.
@@ -135,7 +136,7 @@ class VirtualDeployment(SimulatedFaults):
 
     def load(self, plan: Plan, run_dir: Path, topology: Topology) -> VirtualLoad | ProgramLoad:
         """The clients of a run, in this process or in programs of their own; see `chaos.load.Load`."""
-        made = VirtualLoad if plan.scenario.clients.route in PLACEMENTS else ProgramLoad
+        made = VirtualLoad if ROUTES[plan.scenario.clients.route].has_machines else ProgramLoad
         return made(plan, run_dir, self, topology)
 
     def thread(self, target: Callable[[], None], name: str) -> Fibre:

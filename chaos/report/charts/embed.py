@@ -1,0 +1,150 @@
+"""Puts charts into a page: a place for each beside its table, and one block of data from which a script draws them.
+
+A page brings `vega.js` (Vega-Lite, made when the package is built) and `charts.js` (ours). In a source tree that was
+never built there is no `vega.js`; then the page has its tables, and says how to get the charts.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from chaos.report.charts.style import Spec
+from chaos.report.markup import Html, join, tag
+
+VEGA, OURS = "vega.js", "charts.js"
+MISSING = (
+    "The charts are not here, only their tables: the script that draws them is made when cachequake is installed, and "
+    "this is a source tree where that never happened. Install it (pip install -e .) and check the run again."
+)
+_BUTTONS = {
+    "in": ("+", "zoom in"),
+    "out": ("−", "zoom out"),
+    "earlier": ("◀", "earlier"),
+    "later": ("▶", "later"),
+    "all": ("whole", "show all of it"),
+}
+_HELP = "Drag over a chart to look closer, Ctrl and wheel or + and − zoom, arrow keys move, 0 shows all again."
+
+
+class Charts:
+    """Collects the charts of one page."""
+
+    def __init__(self) -> None:
+        self._specs: dict[str, Spec] = {}
+        self._used: set[str] = set()
+        self._shared: dict[str, Any] = {}
+        self._charts: dict[str, dict[str, Any]] = {}
+
+    def define(self, specs: Mapping[str, Spec]) -> None:
+        """Specifications that charts may use, by name; those that none uses are not in the page."""
+        self._specs |= specs
+
+    def share(self, name: str, data: Mapping[str, Any]) -> None:
+        """Data for several charts, which name it instead of bringing their own."""
+        self._shared[name] = data
+
+    def place(
+        self,
+        id_: str,
+        label: str,
+        specs: Sequence[str],
+        data: Mapping[str, Any] | str,
+        *,
+        axis: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        whole: Mapping[str, Sequence[float]] | None = None,
+        height: int | None = None,
+    ) -> Html:
+        """Where a chart is drawn, named `label` for those who do not see it; empty where nothing can draw it.
+
+        Of several `specs` the first is drawn until another is chosen. `data` are rows by name, or what `share` named.
+        Charts of one `axis` show the same stretch; `whole` is, by specification, what there is to show at most.
+        `height` is that of the plot in pixels, where the specification does not know it.
+        """
+        if not scripts():
+            return Html()
+        self._used.update(specs)
+        chart = {
+            "specs": list(specs),
+            "data": data,
+            "axis": axis,
+            "params": params or {},
+            "whole": whole or {},
+            "height": height,
+        }
+        self._charts[id_] = {name: value for name, value in chart.items() if value}
+        return tag("div", id=id_, class_="plot", role="img", aria_label=label, data_axis=axis)
+
+    def block(self) -> Html:
+        """The data of all charts. It is in a script element, but no script, and no value in it can end the element."""
+        specs = {name: self._specs[name] for name in sorted(self._used)}
+        told = msgspec.json.encode({"specs": specs, "shared": self._shared, "charts": self._charts}).decode()
+        return tag("script", Html(told.replace("<", "\\u003c")), type="application/json", id="chart-data")
+
+    def __len__(self) -> int:
+        """Number of charts."""
+        return len(self._charts)
+
+
+def zoom(axis: str, what: str, *, kinds: Mapping[str, str] | None = None, more: Html | None = None) -> Html:
+    """Buttons that choose the stretch of an axis which its charts show; the script shows them.
+
+    `kinds` are names of specifications, by the label of a button that chooses them; `more` stands behind the buttons.
+    """
+    buttons = [
+        tag("button", sign, type="button", data_zoom=action, aria_label=f"{told}: {what}", title=told)
+        for action, (sign, told) in _BUTTONS.items()
+    ]
+    buttons += [
+        tag("button", label, type="button", data_spec=name, aria_pressed="true" if first else "false")
+        for first, (label, name) in zip([True, False, False], (kinds or {}).items(), strict=False)
+    ]
+    shown = tag("output", "", aria_live="polite")
+    return tag(
+        "div",
+        *buttons,
+        more or "",
+        shown,
+        class_="zoom",
+        role="toolbar",
+        aria_label=f"{what}: what is shown",
+        title=_HELP,
+        data_axis=axis,
+        hidden=True,
+    )
+
+
+@cache
+def script(name: str) -> Html | None:
+    """The code of `VEGA` or `OURS`; None where it was never made."""
+    file = files("chaos.report.charts").joinpath(name)
+    return Html(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+@cache
+def digest(code: str) -> str:
+    """What a content security policy allows this script or style sheet by."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
+
+
+def scripts() -> list[Html]:
+    """The code that draws, as a page may hold it; empty where it was never made."""
+    code = [script(VEGA), script(OURS)]
+    return [part for part in code if part is not None] if code[0] is not None else []
+
+
+def missing() -> Html:
+    """What a page says instead of charts where there is no script to draw them."""
+    return Html() if scripts() else tag("p", MISSING, class_="meaning")
+
+
+def inline(charts: Charts) -> Html:
+    """Data and scripts at the end of a page that needs nothing else."""
+    return join([charts.block(), *(tag("script", code) for code in scripts())]) if len(charts) else Html()

@@ -1,0 +1,79 @@
+"""What the report shows of measurements beside anomalies: how stale reads were, and what each node answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chaos.report.answers import answers
+from chaos.report.charts import nodes, staleness
+from chaos.report.charts.embed import Charts
+from chaos.report.charts.style import OUTCOMES
+from chaos.report.markup import Html, join, tag
+from chaos.report.tables import table
+from chaos.result import Result
+from checkers.history import History
+
+
+def staleness_section(charts: Charts, result: Result) -> Html:
+    """How many reads were stale by how much, for how many; words alone where none was."""
+    finding = result.findings.get("staleness")
+    metrics: Mapping[str, Any] = finding.metrics if finding else {}
+    if not metrics.get("checked"):
+        return tag("p", "No read of this run is of a kind whose staleness can be measured.")
+    if not metrics.get("stale"):
+        return tag("p", f"None of {metrics['checked']:,} reads was stale.")
+    bars = staleness.rows(metrics)
+    charts.define({staleness.STALENESS: staleness.spec()})
+    plot = charts.place(
+        "chart-staleness", "Stale reads by how stale they were", [staleness.STALENESS], {"staleness": bars}
+    )
+    quantiles = {**(metrics.get("quantiles_ms") or {}), "max": metrics.get("max_ms", 0.0)}
+    said = (
+        f"{metrics['stale']:,} of {metrics['checked']:,} reads were stale, at the most by {metrics['max_ms']:,.1f} ms "
+        f"and {metrics.get('max_versions', 0):,} versions."
+    )
+    by = [
+        [who, f"{group['stale']:,}", f"{group['max_ms']:,.1f} ms"]
+        for who, group in {**metrics.get("by_answerer", {}), **metrics.get("by_node", {})}.items()
+    ]
+    return join(
+        [
+            tag("p", said),
+            tag("figure", tag("figcaption", tag("b", "Stale reads by how stale they were")), plot) if plot else Html(),
+            tag(
+                "div",
+                table(["stale", "reads"], [[bar["stale"], f"{bar['reads']:,}"] for bar in bars]),
+                table(["quantile", "stale by"], [[name, f"{value:,.1f} ms"] for name, value in quantiles.items()]),
+                table(["answered by", "stale reads", "at most"], by),
+                class_="beside",
+            ),
+        ]
+    )
+
+
+def nodes_section(charts: Charts, history: History) -> Html:
+    """Operations by the node that answered them, and how long they took there."""
+    answered = answers(history)
+    names = [who.name for who in answered]
+    charts.define(nodes.specs(names))
+    data = nodes.data(answered)
+    figures = []
+    for name, heading, keys in (
+        (nodes.ANSWERS, "Operations by the node that answered", OUTCOMES),
+        (nodes.WAITS, "Latency of ok operations (logarithmic)", ("p50", "p99", "max")),
+    ):
+        plot = charts.place(f"chart-{name}", heading, [name], {name: data[name]})
+        legend = [tag("span", tag("i", class_=f"key {key}"), f" {key}") for key in keys]
+        if plot and data[name]:
+            figures.append(tag("figure", tag("figcaption", tag("b", heading), " ", *legend), plot))
+    rows = [
+        [
+            who.name,
+            *(f"{who.counts[outcome]:,}" for outcome in OUTCOMES),
+            *(f"{who.latency_ms[name]:,.2f} ms" if who.latency_ms else "" for name in ("p50", "p99", "max")),
+        ]
+        for who in answered
+    ]
+    listed = table(["node", *OUTCOMES, "p50", "p99", "max"], rows)
+    return join([tag("div", *figures, class_="beside") if figures else Html(), listed])
