@@ -27,7 +27,8 @@ from checkers.zones import SECOND_HAND, Ints, Registers, prepare, ways
 CHECKER = "staleness"
 STALE, ROLLED_BACK = "stale-read", "rolled-back-read"
 
-_BUCKETS_MS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
+BUCKETS_MS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
+"""Upper bounds of the histogram's buckets."""
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
@@ -198,8 +199,8 @@ def _metrics(
 
 def _histogram(ms: NDArray[np.float64]) -> dict[str, int]:
     """How many stale reads there are up to each bound, without those up to the bound before it."""
-    counts = np.bincount(np.searchsorted(_BUCKETS_MS, ms, "left"), minlength=len(_BUCKETS_MS) + 1).tolist()
-    names = [*(f"up to {bound}" for bound in _BUCKETS_MS), "more"]
+    counts = np.bincount(np.searchsorted(BUCKETS_MS, ms, "left"), minlength=len(BUCKETS_MS) + 1).tolist()
+    names = [*(f"up to {bound}" for bound in BUCKETS_MS), "more"]
     return {name: count for name, count in zip(names, counts, strict=True) if count}
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from chaos.report.charts import cycle, intervals
 from chaos.report.charts.embed import Charts, zoom
+from chaos.report.charts.timeline import name_of
 from chaos.report.logs import Line, around
 from chaos.report.markup import Html, join, tag
 from chaos.report.series import rows_by_index
@@ -120,8 +121,11 @@ class Anomalies:
             return Html()
         first, last = drawn["span"]
         window = f"{max(first - _MARGIN_NS, 0) / 1e9:.6f} {(last + _MARGIN_NS) / 1e9:.6f}"
+        shade = tag("span", tag("i", class_="key band"), f" {name_of(fault)}") if fault is not None else ""
         there = tag("a", "show in the timeline", href="#timeline", data_show=window, data_axis=AXIS)
-        return tag("figure", zoom(axis, f"anomaly {self.number}", kinds=intervals.KINDS, more=there), plot)
+        return tag(
+            "figure", zoom(axis, f"anomaly {self.number}", specs=intervals.CHOICES, more=join([there, shade])), plot
+        )
 
     def _operations(self, rows: Sequence[int]) -> Html:
         return table(

@@ -9,8 +9,10 @@ by which it does.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,14 +47,26 @@ def read_logs(logs: Path, history: History) -> list[Line]:
     began = _began(history)
     if began is None:
         return []
-    return sorted(line for log in sorted(logs.glob("*.log")) for line in _placed(log, began))
+    lines = [line for log in sorted(logs.glob("*.log")) for line in _placed(log, began)]
+    return sorted(lines, key=lambda line: line.time)  # those of one time stay in the order of their log
 
 
-def around(lines: Sequence[Line], moments: Collection[int], most: int = 30) -> list[Line]:
-    """Up to `most` lines within `NEAR_NS` of one of the moments, the nearest of them, in the order of time."""
-    distances = ((min(abs(line.time - moment) for moment in moments), line) for line in lines)
-    near = sorted(pair for pair in distances if pair[0] <= NEAR_NS)
-    return sorted(line for _, line in near[:most])
+def around(lines: Sequence[Line], moments: Collection[int], most: int = 36) -> list[Line]:
+    """Up to `most` lines within `NEAR_NS` of one of the moments, in the order of time.
+
+    The nearest of each moment come before the second nearest of any, so that no moment takes the room of the others.
+    """
+    nearest = [_nearest(lines, moment, most) for moment in sorted(moments)]
+    chosen: dict[int, None] = {}
+    for places in zip_longest(*nearest):
+        chosen.update(dict.fromkeys(place for place in places if place is not None))
+    return [lines[place] for place in sorted([*chosen][:most])]
+
+
+def _nearest(lines: Sequence[Line], moment: int, most: int) -> list[int]:
+    """Places of the lines that are near a moment, the nearest first."""
+    first, last = (bisect_left(lines, moment + way * NEAR_NS, key=lambda line: line.time) for way in (-1, 1))
+    return sorted(range(first, last), key=lambda place: abs(lines[place].time - moment))[:most]
 
 
 def _began(history: History) -> int | None:

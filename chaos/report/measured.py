@@ -63,9 +63,11 @@ def nodes_section(charts: Charts, history: History) -> Html:
         (nodes.ANSWERS, "Operations by the node that answered", OUTCOMES),
         (nodes.WAITS, "Latency of ok operations (logarithmic)", ("p50", "p99", "max")),
     ):
+        if not data[name]:
+            continue
         plot = charts.place(f"chart-{name}", heading, [name], {name: data[name]})
         legend = [tag("span", tag("i", class_=f"key {key}"), f" {key}") for key in keys]
-        if plot and data[name]:
+        if plot:
             figures.append(tag("figure", tag("figcaption", tag("b", heading), " ", *legend), plot))
     rows = [
         [

@@ -20,9 +20,13 @@ _LEGENDS = {
     "throughput": ("ok",),
     "errors": ("fail", "info"),
     "latency": drawn.QUANTILES,
-    "roles": (*drawn.STATES, *drawn.HITS),
 }
-_NAMES = {"cut": "cut off", "hit": "hit by another fault", "down": "down (does not answer)"}
+_NAMES = {
+    "cut": "cut off",
+    "hit": "hit by another fault",
+    "down": "down (does not answer)",
+    "refusing": "refusing (sees the cluster as failed)",
+}
 _HEADINGS = {
     "faults": "Faults, from when they were seen to hold until they were undone",
     "throughput": "Operations a second that were answered",
@@ -38,12 +42,14 @@ def timeline_section(charts: Charts, history: History, executed: Sequence[Execut
     series, nodes = timeline(history), roles(history)
     faults = [fault for fault in executed if fault.injected_ns is not None]
     data = drawn.data(series, nodes, faults, until)
-    charts.define(drawn.specs(max((row["lane"] for row in data["faults"]), default=-1) + 1, list(nodes)))
+    charts.define(drawn.specs(data, list(nodes)))
     charts.share(AXIS, data)
     shown = [
         name for name in _HEADINGS if not (name == "faults" and not faults) and not (name == "roles" and not nodes)
     ]
-    figures = [_figure(charts, name, until / 1e9) for name in shown]
+    seen = {row["state"] for row in (*data["roles"], *data["hits"])}
+    legends = _LEGENDS | {"roles": [state for state in (*drawn.STATES, *drawn.HITS) if state in seen]}
+    figures = [_figure(charts, name, legends.get(name, ()), until / 1e9) for name in shown]
     unknown = Html() if nodes else tag("p", "The history does not say what each node was.", class_="meaning")
     per = f"per {series.bucket_ns // 1_000_000} ms"
     tables = [
@@ -51,11 +57,18 @@ def timeline_section(charts: Charts, history: History, executed: Sequence[Execut
         folded(f"Operations a second and latency as a table ({per})", _bucket_table(series)),
         folded("Roles of nodes as a table", _role_table(nodes)) if nodes else Html(),
     ]
-    return join([zoom(AXIS, "timeline") if len(charts) else Html(), *figures, unknown, *tables])
+    return join(
+        [
+            zoom(AXIS, "timeline", more=tag("span", "or drag over a chart")) if len(charts) else Html(),
+            *figures,
+            unknown,
+            *tables,
+        ]
+    )
 
 
-def _figure(charts: Charts, name: str, until: float) -> Html:
-    legend = [tag("span", tag("i", class_=f"key {it}"), f" {_NAMES.get(it, it)}") for it in _LEGENDS.get(name, ())]
+def _figure(charts: Charts, name: str, colours: Sequence[str], until: float) -> Html:
+    legend = [tag("span", tag("i", class_=f"key {it}"), f" {_NAMES.get(it, it)}") for it in colours]
     plot = charts.place(f"chart-{name}", _HEADINGS[name], [name], AXIS, axis=AXIS, whole={name: [0, until]})
     caption = tag("figcaption", tag("b", _HEADINGS[name]), *(" " if legend else ()), *legend)
     return tag("figure", caption, plot) if plot else Html()

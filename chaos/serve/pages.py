@@ -346,7 +346,7 @@ def _intervals(charts: Charts, operations: Operations, rows: Sequence[int]) -> H
         whole=shown["whole"],
         height=shown["height"],
     )
-    bar = zoom("intervals", "operations", kinds=intervals.KINDS)
+    bar = zoom("intervals", "operations", specs=intervals.CHOICES)
     return tag("figure", tag("figcaption", tag("b", label)), bar, plot) if plot else Html()
 
 

@@ -188,7 +188,36 @@
 
   // -- drawing
 
-  for (const bar of document.querySelectorAll(".zoom")) bar.hidden = false;
+  const HELP =
+    "Drag over a chart to look closer. Ctrl and the wheel or + and - zoom, arrow keys move, 0 and a double click show all.";
+  const BUTTONS = [
+    ["in", "+", "zoom in"],
+    ["out", "\u2212", "zoom out"],
+    ["earlier", "\u25c0", "earlier"],
+    ["later", "\u25b6", "later"],
+    ["all", "all", "show all of it"],
+  ];
+
+  function button(sign, title, data) {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.textContent = sign;
+    if (title) made.title = made.ariaLabel = title;
+    Object.assign(made.dataset, data);
+    return made;
+  }
+
+  function fill(bar) {
+    const choices = Object.entries(JSON.parse(bar.dataset.specs ?? "{}"));
+    const chosen = axes.get(bar.dataset.axis).spec;
+    const kinds = choices.map(([label, spec]) => button(label, "", { spec }));
+    for (const kind of kinds) kind.setAttribute("aria-pressed", String(kind.dataset.spec === chosen));
+    bar.prepend(...BUTTONS.map(([zoom, sign, title]) => button(sign, title, { zoom })), ...kinds);
+    bar.append(document.createElement("output"));
+    bar.title = HELP;
+  }
+
+  for (const bar of document.querySelectorAll(".zoom")) fill(bar);
   const sight = new IntersectionObserver(
     (entries) => {
       for (const entry of entries) {

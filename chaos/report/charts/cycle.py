@@ -11,10 +11,13 @@ from checkers.finding import Edge
 
 CYCLE = "cycle"
 WIDTH, HEIGHT = 680, 300
-_ACROSS, _UP = 180, 95
+_ACROSS, _UP = 150, 88
 """Half of the circle's width and height, in pixels."""
 _BEND, _PIECES, _CLEAR = 0.22, 24, 24
 """How far an edge bends outwards, of its length; how many straight pieces it is drawn with; its distance from dots."""
+
+_ROOM, _LETTER = 165, 7.5
+"""Pixels for the label of a dot, and of a letter of a relation."""
 
 RELATIONS: Mapping[str, str] = {
     "ww": "wrote what the next one overwrote",
@@ -37,8 +40,7 @@ def spec() -> Spec:
     dot = {"type": "point", "filled": True, "size": 900, "color": "var(--primary)", "opacity": 1}
     arrow = {"type": "point", "shape": "triangle", "filled": True, "size": 90, "color": "var(--soft)", "opacity": 1}
     relation = {"type": "text", "fontSize": 12, "fontWeight": 600, "color": "var(--bad)"}
-    side = {"expr": f"datum.x < {WIDTH // 2} ? 'right' : 'left'"}
-    away = {"expr": f"datum.x < {WIDTH // 2} ? -22 : 22"}
+    told = {"type": "text", "fontSize": 11, "limit": _ROOM, "align": {"expr": "datum.align"}}
     drawn = {
         "width": WIDTH,
         "height": HEIGHT,
@@ -66,7 +68,7 @@ def spec() -> Spec:
                         "encoding": {"text": {"field": "name"}},
                     },
                     {
-                        "mark": {"type": "text", "align": side, "dx": away, "fontSize": 11, "limit": 200},
+                        "mark": {**told, "dx": {"expr": "datum.dx"}, "dy": {"expr": "datum.dy"}},
                         "encoding": {"text": {"field": "told"}},
                     },
                 ],
@@ -85,9 +87,9 @@ def data(edges: Sequence[Edge], operations: Sequence[int], told: Mapping[int, st
         path = _path(place[edge.before], place[edge.after])
         paths += [{"edge": number, "piece": piece, "x": x, "y": y} for piece, (x, y) in enumerate(path)]
         heads.append(_head(path))
-        relations.append({"relation": edge.relation, **_beside(path)})
+        relations.append({"relation": edge.relation, **_beside(path, edge.relation)})
     dots = [
-        {"name": f"T{number}", "told": told.get(index, ""), "x": place[index][0], "y": place[index][1]}
+        {"name": f"T{number}", "told": told.get(index, ""), **_dot(*place[index])}
         for number, index in enumerate(operations, 1)
     ]
     return {"operations": dots, "paths": paths, "heads": heads, "relations": relations}
@@ -100,6 +102,14 @@ def _on_circle(number: int, of: int) -> _Point:
     """The first on the left, the others clockwise."""
     turn = math.pi + 2 * math.pi * number / of
     return round(WIDTH / 2 + _ACROSS * math.cos(turn), 1), round(HEIGHT / 2 + _UP * math.sin(turn), 1)
+
+
+def _dot(x: float, y: float) -> dict[str, Any]:
+    """A dot, and where its label stands: outside of the circle."""
+    if abs(x - WIDTH / 2) < _ACROSS / 2:
+        return {"x": x, "y": y, "align": "center", "dx": 0, "dy": -26 if y < HEIGHT / 2 else 26}
+    left = x < WIDTH / 2
+    return {"x": x, "y": y, "align": "right" if left else "left", "dx": -22 if left else 22, "dy": 0}
 
 
 def _path(start: _Point, end: _Point) -> list[_Point]:
@@ -123,9 +133,10 @@ def _head(path: Sequence[_Point]) -> dict[str, float]:
     return {"x": end_x, "y": end_y, "angle": round(math.degrees(math.atan2(end_y - y, end_x - x)) + 90, 1)}
 
 
-def _beside(path: Sequence[_Point]) -> dict[str, float]:
-    """Where the relation stands: outside of the bow's middle."""
+def _beside(path: Sequence[_Point], word: str) -> dict[str, float]:
+    """Where the relation stands: outside of the bow's middle, by as much as the word needs."""
     (x, y), middle, (to_x, to_y) = path[0], path[len(path) // 2], path[-1]
-    across, down = to_x - x, to_y - y
-    long = math.hypot(across, down) or 1.0
-    return {"x": round(middle[0] + 14 * down / long, 1), "y": round(middle[1] - 14 * across / long, 1)}
+    long = math.hypot(to_x - x, to_y - y) or 1.0
+    right, up = (to_y - y) / long, (x - to_x) / long
+    away = 12 + abs(right) * _LETTER * len(word) / 2
+    return {"x": round(middle[0] + away * right, 1), "y": round(middle[1] + away * up, 1)}

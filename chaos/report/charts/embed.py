@@ -23,14 +23,6 @@ MISSING = (
     "The charts are not here, only their tables: the script that draws them is made when cachequake is installed, and "
     "this is a source tree where that never happened. Install it (pip install -e .) and check the run again."
 )
-_BUTTONS = {
-    "in": ("+", "zoom in"),
-    "out": ("−", "zoom out"),
-    "earlier": ("◀", "earlier"),
-    "later": ("▶", "later"),
-    "all": ("whole", "show all of it"),
-}
-_HELP = "Drag over a chart to look closer, Ctrl and wheel or + and − zoom, arrow keys move, 0 shows all again."
 
 
 class Charts:
@@ -93,32 +85,14 @@ class Charts:
         return len(self._charts)
 
 
-def zoom(axis: str, what: str, *, kinds: Mapping[str, str] | None = None, more: Html | None = None) -> Html:
-    """Buttons that choose the stretch of an axis which its charts show; the script shows them.
+def zoom(axis: str, what: str, *, specs: Mapping[str, str] | None = None, more: object = "") -> Html:
+    """Where the script puts buttons that choose the stretch of an axis which its charts show.
 
-    `kinds` are names of specifications, by the label of a button that chooses them; `more` stands behind the buttons.
+    `specs` are names of specifications, by the label of a button that chooses them; `more` stands behind the buttons.
     """
-    buttons = [
-        tag("button", sign, type="button", data_zoom=action, aria_label=f"{told}: {what}", title=told)
-        for action, (sign, told) in _BUTTONS.items()
-    ]
-    buttons += [
-        tag("button", label, type="button", data_spec=name, aria_pressed="true" if first else "false")
-        for first, (label, name) in zip([True, False, False], (kinds or {}).items(), strict=False)
-    ]
-    shown = tag("output", "", aria_live="polite")
-    return tag(
-        "div",
-        *buttons,
-        more or "",
-        shown,
-        class_="zoom",
-        role="toolbar",
-        aria_label=f"{what}: what is shown",
-        title=_HELP,
-        data_axis=axis,
-        hidden=True,
-    )
+    label = f"{what}: the stretch that is shown"
+    choices = msgspec.json.encode(specs).decode() if specs else None
+    return tag("div", more, class_="zoom", role="toolbar", aria_label=label, data_axis=axis, data_specs=choices)
 
 
 @cache

@@ -20,7 +20,7 @@ from nemeses.fault import ExecutedFault
 LINE = 40
 """Pixels of a line."""
 IN_ORDER, TO_SCALE = "intervals-in-order", "intervals-to-scale"
-KINDS = {"in order": IN_ORDER, "to scale": TO_SCALE}
+CHOICES = {"in order": IN_ORDER, "to scale": TO_SCALE}
 """Labels of the buttons that choose between the charts."""
 _FINAL_PROCESS = 1_000_000
 """Final reads have processes from here on (see the conventions of the history)."""

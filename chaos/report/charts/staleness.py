@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chaos.report.charts.style import Spec, upright, whole
+from checkers.staleness import BUCKETS_MS
 
 STALENESS = "staleness"
 
@@ -19,7 +20,13 @@ def spec() -> Spec:
         "axis": {"title": None, "labelAngle": 0, "labelOverlap": True, "ticks": False},
     }
     y = upright("reads", axis={"format": "~s", "tickMinStep": 1})
-    bar = {"type": "bar", "color": "var(--stale)", "cornerRadiusTopLeft": 3, "cornerRadiusTopRight": 3}
+    bar = {
+        "type": "bar",
+        "color": "var(--stale)",
+        "width": {"band": 0.72},
+        "cornerRadiusTopLeft": 3,
+        "cornerRadiusTopRight": 3,
+    }
     text = {"type": "text", "dy": -8, "fontSize": 11}
     return whole(
         {
@@ -32,6 +39,9 @@ def spec() -> Spec:
 
 
 def rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The histogram of the checker's metrics, each bucket with its unit: `up to 30 ms`."""
+    """The histogram of the checker's metrics, the empty buckets before the last full one with it."""
     histogram = metrics.get("histogram_ms") or {}
-    return [{"stale": name if name == "more" else f"{name} ms", "reads": count} for name, count in histogram.items()]
+    names = [*(f"up to {bound}" for bound in BUCKETS_MS), "more"]
+    last = max((place for place, name in enumerate(names) if histogram.get(name)), default=-1)
+    labels = [*(f"\u2264 {bound:,} ms" for bound in BUCKETS_MS), f"> {BUCKETS_MS[-1]:,} ms"]
+    return [{"stale": labels[place], "reads": histogram.get(names[place], 0)} for place in range(last + 1)]

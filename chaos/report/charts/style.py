@@ -60,7 +60,7 @@ def coloured(field: str, names: Sequence[str]) -> Spec:
 
 def stretch(field: str, axis: Mapping[str, Any] | None = None) -> Spec:
     """The encoding of a field by the horizontal axis, of which `since` to `until` is shown (see `whole`)."""
-    scale = {"domainMin": {"expr": "since"}, "domainMax": {"expr": "until"}, "nice": False, "zero": False}
+    scale = {"domain": [{"expr": "since"}, {"expr": "until"}], "nice": False, "zero": False}
     return {"field": field, "type": "quantitative", "scale": scale, "axis": None if axis is None else dict(axis)}
 
 
@@ -74,8 +74,8 @@ def upright(field: str, title: str | None = None, **more: Any) -> Spec:
     return {"field": field, "type": "quantitative", "axis": axis, **more}
 
 
-def rows(field: str, names: Sequence[str] | None = None) -> Spec:
-    """The encoding of a name by a row, in the order of the data or of `names`."""
+def rows(field: str, names: Sequence[str]) -> Spec:
+    """The encoding of a name by a row: one for each of `names`, in their order."""
     axis = {
         "title": None,
         "minExtent": GUTTER,
@@ -84,4 +84,4 @@ def rows(field: str, names: Sequence[str] | None = None) -> Spec:
         "domain": False,
         "ticks": False,
     }
-    return {"field": field, "type": "nominal", "sort": list(names) if names else None, "axis": axis}
+    return {"field": field, "type": "nominal", "scale": {"domain": list(names)}, "axis": axis}

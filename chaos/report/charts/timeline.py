@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chaos.report.charts.style import GUTTER, OUTCOMES, SECONDS, Spec, coloured, rows, stretch, upright, whole
@@ -26,12 +26,14 @@ _UNLABELLED: Spec = {**SECONDS, "labels": False, "ticks": False}
 Row = dict[str, Any]
 
 
-def specs(lanes: int, nodes: Sequence[str]) -> dict[str, Spec]:
-    """The charts by name, of data as `data` gives it: `lanes` rows of faults, and a row for each of `nodes`."""
+def specs(drawn: Mapping[str, Sequence[Row]], nodes: Sequence[str]) -> dict[str, Spec]:
+    """The charts by name, for `drawn` as `data` gives it, and with a row for each of `nodes`."""
+    lanes = max((row["lane"] for row in drawn["faults"]), default=-1) + 1
+    most = max((row["high"] for row in drawn["undone"]), default=1.0)
     return {
         "faults": whole(_faults(lanes), (0, 1)),
         "throughput": whole(_over_bands(_throughput(), 110), (0, 1)),
-        "errors": whole(_over_bands(_errors(), 80), (0, 1)),
+        "errors": whole(_over_bands(_errors(most), 80), (0, 1)),
         "latency": whole(_over_bands(_latency(), 130), (0, 1)),
         "roles": whole(_roles(nodes), (0, 1)),
     }
@@ -42,8 +44,7 @@ def data(
 ) -> dict[str, list[Row]]:
     """The rows that the charts draw; times in seconds since the run began, until `until` nanoseconds."""
     spans = [span(fault, until) for fault in faults]
-    for row, lane in zip(spans, _lanes(spans, until / 1e9), strict=True):
-        row["lane"] = lane
+    _into_lanes(spans, until / 1e9)
     return {
         "buckets": list(_buckets(series)),
         "undone": list(_undone(series)),
@@ -62,7 +63,7 @@ def span(fault: ExecutedFault, until: int) -> Row:
     """A fault as a row: from `a` to `b` seconds, and `until` nanoseconds where it was not healed."""
     start, end = fault.injected_ns or 0, until if fault.healed_ns is None else fault.healed_ns
     told = f"{name_of(fault)}, {seconds(start)} to {seconds(end)}"
-    return {"a": start / 1e9, "b": end / 1e9, "what": name_of(fault), "told": told}
+    return {"a": start / 1e9, "b": end / 1e9, "what": name_of(fault), "short": str(fault.number), "told": told}
 
 
 def band(data: str = "faults") -> list[Spec]:
@@ -99,7 +100,7 @@ def _throughput() -> list[Spec]:
     ]
 
 
-def _errors() -> list[Spec]:
+def _errors(most: float) -> list[Spec]:
     tip = [
         {"field": "told", "title": "from"},
         {"field": "outcome", "title": "outcome"},
@@ -112,7 +113,7 @@ def _errors() -> list[Spec]:
             "encoding": {
                 "x": stretch("a", _UNLABELLED),
                 "x2": {"field": "b"},
-                "y": upright("high", axis={"format": "~s"}, scale={"domainMin": 0}),
+                "y": upright("high", axis={"format": "~s"}, scale={"domain": [0, most], "nice": True}),
                 "y2": {"field": "low"},
                 "color": coloured("outcome", OUTCOMES),
                 "tooltip": tip,
@@ -176,9 +177,17 @@ def _faults(lanes: int) -> Spec:
             {"mark": edge, "encoding": {"x": stretch("a", _UNLABELLED)}},
             {
                 # A label stays in sight as long as its fault does.
-                "transform": [{"filter": "datum.b >= since"}, {"calculate": "max(datum.a, since)", "as": "seen"}],
+                "transform": [
+                    {"filter": "datum.b >= since"},
+                    {"calculate": "max(datum.a, since)", "as": "seen"},
+                    {"calculate": "(min(datum.room, until) - datum.seen) / (until - since) * width", "as": "pixels"},
+                    {
+                        "calculate": f"datum.pixels > {_LETTER} * length(datum.what) ? datum.what : datum.short",
+                        "as": "label",
+                    },
+                ],
                 "mark": text,
-                "encoding": {"x": stretch("seen", _UNLABELLED), "text": {"field": "what"}},
+                "encoding": {"x": stretch("seen", _UNLABELLED), "text": {"field": "label"}},
             },
         ],
     }
@@ -255,16 +264,21 @@ def _undone(series: Timeline) -> Iterator[Row]:
             low += rate
 
 
-def _lanes(spans: Sequence[Row], until: float) -> list[int]:
-    """A row for each fault such that no two labels overlap while the whole run is shown."""
+def _into_lanes(spans: Sequence[Row], until: float) -> None:
+    """Give each fault a `lane` such that no two labels overlap while a wide plot shows the whole run.
+
+    `room` is when the next fault of the lane begins: where less is shown, or the plot is narrow, labels are shorter.
+    """
     free: list[float] = []
-    lanes = []
+    latest: list[Row] = []
     for row in spans:
         wide = (_LETTER * len(row["what"]) + 12) / _PLOT * until
         lane = next((number for number, edge in enumerate(free) if edge <= row["a"]), len(free))
+        if lane < len(free):
+            latest[lane]["room"] = row["a"]
+        row |= {"lane": lane, "room": until}
         free[lane : lane + 1] = [max(row["b"], row["a"] + wide)]
-        lanes.append(lane)
-    return lanes
+        latest[lane : lane + 1] = [row]
 
 
 def _segment(node: str, segment: Segment) -> Row:
