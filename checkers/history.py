@@ -1,6 +1,6 @@
 """The record of a run: JSON lines on disk, one row per operation in memory.
 
-A history file holds a header line and then one event a line (see `docs/` and the words in the README). Here the
+A history file holds a header line and then one event a line (`cachequake schema history`). Here the
 invocation and the completion of an operation are joined into one row of NumPy columns, because a million
 operations are then a handful of arrays and not a million objects.
 
@@ -48,21 +48,37 @@ class Event(msgspec.Struct, omit_defaults=True, gc=False):
     """One line of a history file; see `Operations` for what the columns mean."""
 
     type: str
+    """`invoke`, then `ok` (it happened), `fail` (it certainly did not) or `info` (nobody knows); `info` for context."""
     f: str
+    """The function: `read`, `write`, `txn`, and so on; of context what it tells: a kind of fault, `view`, `phase`."""
     process: int | str | None = None
+    """Who did it: a number, which is new after each `info`; `nemesis`, `observer` or `controller` for context."""
     index: int | None = None
+    """Number of the line; anomalies name operations by that of their invocation."""
     time: int | None = None
+    """Nanoseconds since the run began: before the bytes left, or after the reply had come."""
     key: str | None = None
+    """The object; without one the whole history is of one object."""
     value: Any = None
+    """What is written or was read; of context everything that there is to tell."""
     node: str | None = None
+    """The node that answered."""
     hops: list[str] | None = None
+    """Every node that was asked, in order, when there were several."""
     asking: bool = False
+    """The node that answered was sent ASKING first."""
     final: bool = False
+    """Read after everything was healed and had caught up."""
     error: str | None = None
+    """What went wrong, in the words of the server or of the client library."""
     via: str | None = None
+    """How it was sent when not as a plain command: `multi`, `script`, `replica`, `cross-slot`, `undeclared`."""
     attempts: list[dict[str, Any]] | None = None
+    """What redis-py tried, when it tried several times."""
     acked: int | None = None
+    """How many replicas had the write when its WAIT returned."""
     fill: dict[str, Any] | None = None
+    """What a cache and the database behind it did; see `checkers.cachefill`."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ author = "the cachequake authors"
 copyright = "the cachequake authors, Apache-2.0"  # noqa: A001  (Sphinx calls it that)
 release = version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx_click", "reference"]
 exclude_patterns = ["_build", "example-plugin"]
 source_suffix = {".md": "markdown"}
 
