@@ -15,7 +15,8 @@ import msgspec
 from chaos.result import CLAIMS_BROKEN, CLAIMS_HOLD, CLAIMS_UNKNOWN, NO_CLAIMS, ClaimResult
 from chaos.units import duration, share, show_duration, show_share
 from chaos.yaml_source import nearest
-from checkers.finding import Finding, Verdict
+from checkers import CHECKERS
+from checkers.finding import Finding, Verdict, kinds_of
 
 WHOLE = ("count", "number")
 """Limits that are whole numbers."""
@@ -48,7 +49,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class _Subject:
+class Subject:
     """What a claim name is about: a checker, the kinds of anomaly it counts, and the limits it can have."""
 
     checker: str
@@ -62,16 +63,16 @@ class _Subject:
         return self.checker == "*" or kind in self.kinds
 
 
-SUBJECTS: Mapping[str, _Subject] = {
-    "lost_writes": _Subject("durability", ("lost-write",)),
-    "duplicate_writes": _Subject("durability", ("duplicate-write",)),
-    "phantom_values": _Subject("durability", ("phantom-value",)),
-    "failed_writes_visible": _Subject("durability", ("failed-write-visible",)),
-    "replica_divergence": _Subject("durability", ("replica-divergence",)),
-    "stale_reads": _Subject("staleness", ("stale-read",), ("count", "max")),
-    "rolled_back_reads": _Subject("staleness", ("rolled-back-read",)),
-    "non_linearizable": _Subject("linearizability", ("non-linearizable",)),
-    "session_violations": _Subject(
+SUBJECTS: Mapping[str, Subject] = {
+    "lost_writes": Subject("durability", ("lost-write",)),
+    "duplicate_writes": Subject("durability", ("duplicate-write",)),
+    "phantom_values": Subject("durability", ("phantom-value",)),
+    "failed_writes_visible": Subject("durability", ("failed-write-visible",)),
+    "replica_divergence": Subject("durability", ("replica-divergence",)),
+    "stale_reads": Subject("staleness", ("stale-read",), ("count", "max")),
+    "rolled_back_reads": Subject("staleness", ("rolled-back-read",)),
+    "non_linearizable": Subject("linearizability", ("non-linearizable",)),
+    "session_violations": Subject(
         "sessions",
         (
             "read-your-writes",
@@ -82,27 +83,42 @@ SUBJECTS: Mapping[str, _Subject] = {
             "writes-follow-reads-across-keys",
         ),
     ),
-    "torn_reads": _Subject("multikey", ("torn-read",)),
-    "cross_slot_accepted": _Subject("multikey", ("cross-slot-accepted",)),
-    "split_ownership": _Subject("slots", ("split-ownership",)),
-    "stranded_keys": _Subject("slots", ("stranded-key",)),
-    "uncovered_slots": _Subject("slots", ("uncovered-slot",)),
-    "redirect_loops": _Subject("slots", ("redirect-loop",)),
-    "map_disagreements": _Subject("slots", ("map-disagreement",)),
-    "two_holders": _Subject("locks", ("two-holders",)),
-    "expired_reads": _Subject("expiry", ("expired-read",)),
-    "early_expiries": _Subject("expiry", ("early-expiry",)),
-    "missing_values": _Subject("expiry", ("missing-value",)),
-    "unavailable": _Subject("availability", (), ("longest",)),
-    "misses": _Subject("cachefill", (), ("share",), "miss_rate"),
-    "penetration": _Subject("cachefill", (), ("share",), "penetration"),
-    "stampedes": _Subject("cachefill", (), ("number",), "stampedes"),
-    "avalanches": _Subject("cachefill", (), ("number",), "avalanches"),
-    "keys_moved": _Subject("balance", (), ("share",), "keys_moved"),
-    "hottest_node": _Subject("balance", (), ("share",), "hottest_share"),
-    "anomalies": _Subject("*", ()),
+    "torn_reads": Subject("multikey", ("torn-read",)),
+    "cross_slot_accepted": Subject("multikey", ("cross-slot-accepted",)),
+    "split_ownership": Subject("slots", ("split-ownership",)),
+    "stranded_keys": Subject("slots", ("stranded-key",)),
+    "uncovered_slots": Subject("slots", ("uncovered-slot",)),
+    "redirect_loops": Subject("slots", ("redirect-loop",)),
+    "map_disagreements": Subject("slots", ("map-disagreement",)),
+    "two_holders": Subject("locks", ("two-holders",)),
+    "expired_reads": Subject("expiry", ("expired-read",)),
+    "early_expiries": Subject("expiry", ("early-expiry",)),
+    "missing_values": Subject("expiry", ("missing-value",)),
+    "unavailable": Subject("availability", (), ("longest",)),
+    "misses": Subject("cachefill", (), ("share",), "miss_rate"),
+    "penetration": Subject("cachefill", (), ("share",), "penetration"),
+    "stampedes": Subject("cachefill", (), ("number",), "stampedes"),
+    "avalanches": Subject("cachefill", (), ("number",), "avalanches"),
+    "keys_moved": Subject("balance", (), ("share",), "keys_moved"),
+    "hottest_node": Subject("balance", (), ("share",), "hottest_share"),
+    "anomalies": Subject("*", ()),
 }
-"""Every claim that can be made. `anomalies` counts the anomalies of all kinds."""
+"""Every claim of cachequake's own. `anomalies` counts the anomalies of all kinds."""
+
+
+def subjects() -> Mapping[str, Subject]:
+    """Every claim that can be made: `SUBJECTS`, and those about the kinds of anomaly that other packages look for."""
+    added: dict[str, Subject] = {}
+    for checker, check in CHECKERS.items():
+        for kind, meaning in kinds_of(check).items():
+            if meaning.claim not in SUBJECTS:
+                others = added[meaning.claim].kinds if meaning.claim in added else ()
+                added[meaning.claim] = Subject(checker, (*others, kind))
+    return {**SUBJECTS, **added}
+
+
+def _subject(name: str) -> Subject | None:
+    return SUBJECTS.get(name) or subjects().get(name)
 
 
 _FORMS = {"count": "0", "number": "0", "share": "{max: 30%}"}
@@ -111,9 +127,10 @@ _FORMS = {"count": "0", "number": "0", "share": "{max: 30%}"}
 
 def parse_claim(name: str, value: Any) -> Claim:
     """Read one claim of a scenario. Raises ValueError naming the nearest valid claim or limit."""
-    subject = SUBJECTS.get(name)
+    subject = _subject(name)
     if subject is None:
-        raise ValueError(f"unknown claim {name!r}{nearest(name, sorted(SUBJECTS))}")
+        broken = "".join(f"; {problem}" for problem in CHECKERS.problems())
+        raise ValueError(f"unknown claim {name!r}{nearest(name, sorted(subjects()))}{broken}")
     whole = next((limit for limit in subject.limits if limit in WHOLE), None)
     if isinstance(value, int) and not isinstance(value, bool) and whole is not None:
         if value < 0:
@@ -143,11 +160,14 @@ def broken_kinds(claims: list[Claim], findings: Mapping[str, Finding]) -> set[st
     """The kinds of anomaly that break a claim: what a failing run failed of."""
     broken = [claim for claim, result in zip(claims, judge(claims, findings)[1], strict=True) if result.holds is False]
     found = {kind for finding in findings.values() for kind in finding.counts}
-    return {kind for claim in broken for kind in found if SUBJECTS[claim.name].counts(kind)}
+    known = subjects()
+    return {kind for claim in broken for kind in found if known[claim.name].counts(kind)}
 
 
 def _judge(claim: Claim, findings: Mapping[str, Finding]) -> ClaimResult:
-    subject = SUBJECTS[claim.name]
+    subject = _subject(claim.name)
+    if subject is None or subject.checker not in ("*", *findings):
+        return ClaimResult(str(claim), None, None, "no checker that is installed here looks for that")
     concerned = list(findings.values()) if subject.checker == "*" else [findings[subject.checker]]
     amount, shown = _MEASURES[claim.limit](subject, concerned)
     # Too much is too much whatever else could not be decided; little enough needs everything decided.
@@ -162,28 +182,28 @@ def _judge(claim: Claim, findings: Mapping[str, Finding]) -> ClaimResult:
     return ClaimResult(str(claim), True, shown, None if checked else "nothing to check")
 
 
-def _count(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
+def _count(subject: Subject, findings: list[Finding]) -> tuple[float, Any]:
     count = sum(n for finding in findings for kind, n in finding.counts.items() if subject.counts(kind))
     return count, count
 
 
-def _max(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
+def _max(subject: Subject, findings: list[Finding]) -> tuple[float, Any]:
     longest = float(findings[0].metrics.get("max_ms") or 0)
     return longest, _in_words(longest)
 
 
-def _longest(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
+def _longest(subject: Subject, findings: list[Finding]) -> tuple[float, Any]:
     longest = float(findings[0].metrics.get("longest_ms") or 0)
     return longest, _in_words(longest)
 
 
-def _share(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
+def _share(subject: Subject, findings: list[Finding]) -> tuple[float, Any]:
     """What was not measured, because nothing was resized, say, is not too much."""
     measured = findings[0].metrics.get(subject.metric)
     return (0.0, None) if measured is None else (float(measured), f"{measured:.1%}")
 
 
-def _number(subject: _Subject, findings: list[Finding]) -> tuple[float, Any]:
+def _number(subject: Subject, findings: list[Finding]) -> tuple[float, Any]:
     """What was not counted, because the workload was not there, is not too much."""
     counted = findings[0].metrics.get(subject.metric)
     return (0.0, None) if counted is None else (float(counted), counted)
@@ -193,7 +213,7 @@ def _in_words(milliseconds: float) -> str:
     return f"{milliseconds / 1000:.2f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
 
 
-_MEASURES: Mapping[str, Callable[[_Subject, list[Finding]], tuple[float, Any]]] = {
+_MEASURES: Mapping[str, Callable[[Subject, list[Finding]], tuple[float, Any]]] = {
     "count": _count,
     "number": _number,
     "max": _max,

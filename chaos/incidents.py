@@ -16,14 +16,13 @@ from typing import Any
 
 import msgspec
 
-from chaos.claims import SUBJECTS
+from chaos.claims import subjects
 from chaos.result import Result
 from chaos.yaml_source import Place, Source
 
 _ISSUE = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
 _SERVER = re.compile(r"(redis|valkey)( \d+(\.\d+)*)?")
 _FIGURE = re.compile(r"[a-z]+\.[a-z_]+(\..+)?")
-_ANOMALIES = sorted({kind for subject in SUBJECTS.values() for kind in subject.kinds})
 _FORMS = {
     "reported": "issues like redis/redis#6062",
     "servers": "names, or names and versions, like `redis` or `valkey 9.1`",
@@ -94,4 +93,5 @@ def incident_of(source: Source, given: Any) -> Incident | None:
 
 
 def _expectable(text: str) -> bool:
-    return text in _ANOMALIES or _FIGURE.fullmatch(text) is not None
+    known = (kind for subject in subjects().values() for kind in subject.kinds)
+    return text in known or _FIGURE.fullmatch(text) is not None

@@ -6,7 +6,7 @@ one, with file and line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from cachequake.plugins import PluginError
 from chaos.claims import Claim, parse_claim
 from chaos.deploy.endpoint.spec import EndpointSpec, endpoint_spec
 from chaos.deploy.kinds import DEPLOYMENTS
@@ -237,14 +238,17 @@ def validated(scenario: Scenario) -> Scenario:
     return validate(parse_yaml(scenario.to_yaml(), f"{scenario.name}{SUFFIX}"))
 
 
-def _mapping(source: Source, place: Place, data: Any, known: set[str], what: str) -> dict[str, Any]:
+def _mapping(source: Source, place: Place, data: Any, known: Collection[str], what: str) -> dict[str, Any]:
     if data is None:
         return {}
     if not isinstance(data, dict):
         source.fail(place, f"{place[-1] if place else 'a scenario'} must be a mapping, not {data!r}")
     for key in data:
-        if key not in known:
-            source.unknown((*place, key), what, known)
+        try:
+            if key not in known:
+                source.unknown((*place, key), what, known)
+        except PluginError as error:
+            source.fail((*place, key), str(error))
     return data
 
 
@@ -256,8 +260,11 @@ def _duration(source: Source, place: Place, value: Any) -> int:
 
 
 def _one_of(source: Source, place: Place, value: Any, known: Any, what: str) -> str:
-    if value not in known:
-        source.fail(place, f"unknown {what} {value!r}{nearest(str(value), sorted(known))}")
+    try:
+        if value not in known:
+            source.fail(place, f"unknown {what} {value!r}{nearest(str(value), sorted(known))}")
+    except PluginError as error:
+        source.fail(place, str(error))
     return str(value)
 
 
@@ -331,7 +338,7 @@ def _clients(source: Source, given: Any, routes: Sequence[str]) -> ClientsSpec:
 
 
 def _workload(source: Source, given: Any) -> dict[str, dict[str, Any]]:
-    data = _mapping(source, ("workload",), {"register": {}} if given is None else given, set(WORKLOADS), "workload")
+    data = _mapping(source, ("workload",), {"register": {}} if given is None else given, WORKLOADS, "workload")
     if not data:
         source.fail(("workload",), "workload: name at least one, for example {register: {keys: 50}}")
     resolved = {
@@ -418,7 +425,7 @@ def _possible(source: Source, scenario: Scenario) -> None:
         source.fail(("workload",), f"{reason}: choose another workload, or another topology than {named}", Impossible)
     if (reason := refuses(scenario.clients.route, scenario.workload)) is not None:
         source.fail(("clients",), reason, Impossible)
-    if route not in kind.routes:
+    if route not in kind.routes and named not in ROUTES[route].leads_to:
         fitting = ", ".join(kind.routes)
         message = f"route: {route} does not lead to topology {named}; use one of {fitting}"
         source.fail(("clients", "route"), message, Impossible)

@@ -17,8 +17,9 @@ from chaos.plan import make_plan
 from chaos.scenario import FaultSpec, Scenario, validated
 from chaos.store import Executed
 from checkers.history import History
+from nemeses import FAULTS
 from nemeses.fault import ExecutedFault
-from nemeses.mixture import TABLE, draw_one
+from nemeses.mixture import draw_one
 from nemeses.stream import Stream
 
 Schedule = tuple[FaultSpec, ...]
@@ -29,9 +30,9 @@ MOST_FAULTS = 3
 
 
 def possible_kinds(scenario: Scenario) -> list[str]:
-    """The kinds of fault that this scenario's topology and deployment can have here, in the order of the table."""
+    """The kinds of fault that this scenario's topology and deployment can have here, in the order of their table."""
     kinds = []
-    for kind in TABLE:
+    for kind in FAULTS:
         try:
             alone = with_faults(scenario, (draw(scenario, [kind], Stream(0)) or ())[:1])
             DEPLOYMENTS[scenario.deploy].refuse_impossible(make_plan(alone, 0), None, None)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chaos import units
-from chaos.claims import SUBJECTS, WHOLE
+from chaos.claims import WHOLE, subjects
 from chaos.deploy.kinds import DEPLOYMENTS
 from chaos.options import spelling
 from chaos.routes import ROUTES
@@ -34,17 +34,25 @@ def scenario_schema() -> Schema:
         "title": "A scenario of cachequake",
         **_closed(
             {
-                "name": {"type": "string", "minLength": 1},
-                "seed": {"anyOf": [WHOLE_NUMBER, {"type": "null"}]},
+                "name": _about("What runs of it are called.", {"type": "string", "minLength": 1}),
+                "seed": _about(
+                    "Decides what is decided by chance; drawn, and told, when there is none.",
+                    {"anyOf": [WHOLE_NUMBER, {"type": "null"}]},
+                ),
                 "duration": _about("How long the load lasts.", DURATION),
-                "cluster": _one_of("topology", "cluster", {name: _cluster(name) for name in TOPOLOGIES}),
-                "deploy": {"enum": list(DEPLOYMENTS)},
-                "endpoint": {"type": "object"},
-                "incident": _incident(),
-                "clients": _one_of("route", None, {name: _clients(name) for name in ROUTES}),
-                "workload": _workload(),
-                "nemesis": {"type": "array", "items": _nemesis()},
-                "claims": _claims(),
+                "cluster": _about(
+                    "What the nodes form.",
+                    _one_of("topology", "cluster", {name: _cluster(name) for name in TOPOLOGIES}),
+                ),
+                "deploy": _about("Where the nodes live.", {"enum": list(DEPLOYMENTS)}),
+                "endpoint": _about("Where servers are that run already, with deploy: endpoint.", {"type": "object"}),
+                "incident": _about("The published failure that it shows.", _incident()),
+                "clients": _about(
+                    "Who drives the load.", _one_of("route", None, {name: _clients(name) for name in ROUTES})
+                ),
+                "workload": _about("What the clients do; each workload has keys of its own.", _workload()),
+                "nemesis": _about("What breaks, and when.", {"type": "array", "items": _nemesis()}),
+                "claims": _about("What should hold: nothing unless you say so.", _claims()),
             },
             required=["name"],
         ),
@@ -77,8 +85,10 @@ def _cluster(topology: str) -> Schema:
     kind = TOPOLOGIES[topology]
     general: Schema = {
         "primaries": {"type": "integer", "minimum": 1, "default": kind.defaults["primaries"]},
-        "replicas": {"type": "integer", "minimum": 0, "default": kind.defaults["replicas"]},
-        "config": _about("Server directives.", {"type": "object"}),
+        "replicas": _about(
+            "Replicas of each primary.", {"type": "integer", "minimum": 0, "default": kind.defaults["replicas"]}
+        ),
+        "config": _about("Server directives, as in redis.conf; durations may have units.", {"type": "object"}),
     }
     return _about(kind.summary, _closed(general | _options(kind.options)))
 
@@ -86,12 +96,12 @@ def _cluster(topology: str) -> Schema:
 def _clients(route: str) -> Schema:
     general: Schema = {
         "count": {"type": "integer", "minimum": 1, "default": 10},
-        "timeout": DURATION,
+        "timeout": _about("How long a client waits for a reply.", DURATION),
         "rate": _about(
             "Operations a second and client; max for as many as go.",
             {"anyOf": [{"const": "max"}, {"type": "number", "exclusiveMinimum": 0}]},
         ),
-        "processes": {"type": "integer", "minimum": 1},
+        "processes": _about("Among how many processes they are divided.", {"type": "integer", "minimum": 1}),
     }
     return _closed(general | _options(ROUTES[route].options))
 
@@ -108,7 +118,7 @@ def _nemesis() -> Schema:
         _closed(
             {
                 "fault": {"const": name},
-                "target": {"type": "string", "default": fault.default_target},
+                "target": _about("Whom it strikes.", {"type": "string", "default": fault.default_target}),
                 "at": _about("When it strikes.", DURATION),
                 "for": _about("How long it holds.", DURATION),
                 **_options(fault.options),
@@ -121,7 +131,8 @@ def _nemesis() -> Schema:
 
 
 def _claims() -> Schema:
-    return {"anyOf": [{"type": "null"}, _closed({name: _claim(subject.limits) for name, subject in SUBJECTS.items()})]}
+    each = {name: _claim(subject.limits) for name, subject in subjects().items()}
+    return {"anyOf": [{"type": "null"}, _closed(each)]}
 
 
 def _claim(limits: Iterable[str]) -> Schema:

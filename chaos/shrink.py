@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from chaos.claims import SUBJECTS, parse_claim
+from chaos.claims import parse_claim, subjects
 from chaos.errors import BadInput, CachequakeError, RunFailed
 from chaos.plan import read_plan
 from chaos.replay import as_executed
@@ -34,6 +34,8 @@ TRIES, NEEDED = 5, 4
 """On real machines: how often a candidate is run, and in how many of these runs the anomaly must come back."""
 AFTER_MS = 500
 """What is left of the load behind the last fault: clients must see what it did."""
+SLOW = 5.0
+"""Operations a second and client. Messages are what a run in virtual time costs, so the pace is the first to go."""
 SHORTEST_MS = 100
 """A fault is not made shorter than this."""
 
@@ -90,7 +92,7 @@ def scenario_of(run_dir: Path, kinds: Sequence[str], deploy: str | None = None) 
     """
     plan = as_executed(read_plan(run_dir / PLAN), read_executed(run_dir))
     faults = [FaultSpec(f.kind, f.target, f.at_ms, f.for_ms, f.options) for f in plan.faults]
-    claims = [name for name, subject in SUBJECTS.items() if any(kind in subject.kinds for kind in kinds)]
+    claims = [name for name, subject in subjects().items() if any(kind in subject.kinds for kind in kinds)]
     scenario = msgspec.structs.replace(
         plan.scenario,
         name=f"{plan.scenario.name}-minimal",
@@ -306,17 +308,17 @@ def fewer_keys(scenario: Scenario) -> Iterator[Candidate]:
 
 
 def fewer_operations(scenario: Scenario) -> Iterator[Candidate]:
-    """A steady pace instead of as many operations as go, or half the pace."""
+    """A steady pace instead of as many operations as go: a slow one at once, or else half the pace."""
     rate = scenario.clients.rate
-    slower = 50.0 if rate is None else rate / 2
-    if slower >= 1:
-        clients = msgspec.structs.replace(scenario.clients, rate=slower)
-        yield from _changed(scenario, f"{slower:g} operations a second and client", clients=clients)
+    for slower in (SLOW, 50.0) if rate is None else (SLOW, rate / 2):
+        if slower >= 1 and (rate is None or slower < rate):
+            clients = msgspec.structs.replace(scenario.clients, rate=slower)
+            yield from _changed(scenario, f"{slower:g} operations a second and client", clients=clients)
 
 
 REDUCTIONS: tuple[Callable[[Scenario], Iterator[Candidate]], ...] = (
-    fewer_faults,
     fewer_operations,
+    fewer_faults,
     fewer_workloads,
     fewer_clients,
     sooner,

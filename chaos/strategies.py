@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from chaos.options import spell
 from chaos.units import show_duration
 from nemeses import FAULTS, validate_options
-from nemeses.mixture import TABLE, Mix
+from nemeses.mixture import mix_of
 
 Fault = dict[str, Any]
 """A fault as a scenario file writes it."""
@@ -33,7 +33,7 @@ ANYWHERE = ("kill", "terminate", "restart", "pause", "partition")
 @st.composite
 def faults(draw: st.DrawFn, kind: str, within_ms: int) -> Fault:
     """One fault of a kind, somewhere in a load of `within_ms`; smaller is sooner and shorter."""
-    mix: Mix = TABLE[kind]
+    mix = mix_of(kind)
     shortest, longest = mix.for_ms
     at_ms = draw(st.integers(3, max(3, (within_ms - mix.margin_ms) // 100))) * 100
     for_ms = draw(st.integers(1, max(1, min(longest, within_ms - at_ms) // 100))) * 100
@@ -57,6 +57,6 @@ def schedules(
     does not exist.
     """
     for kind in kinds:
-        if kind not in TABLE:
-            raise ValueError(f"unknown fault {kind!r}; there are {', '.join(name for name in FAULTS if name in TABLE)}")
+        if kind not in FAULTS:
+            raise ValueError(f"unknown fault {kind!r}; there are {', '.join(FAULTS)}")
     return st.lists(st.sampled_from(list(kinds)).flatmap(lambda kind: faults(kind, within_ms)), max_size=max_faults)

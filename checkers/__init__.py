@@ -9,14 +9,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+from cachequake.plugins import Table
 from checkers.availability import check_availability
 from checkers.balance import check_balance
 from checkers.cachefill import check_cachefill
 from checkers.choose import check_run_registers
 from checkers.durability import check_durability
 from checkers.expiry import check_expiry
-from checkers.finding import Anomaly, Checker, Finding, Verdict, merge
+from checkers.finding import Anomaly, Checker, Finding, Meaning, Verdict, kinds_of, merge
 from checkers.history import History, load
 from checkers.locks import check_locks
 from checkers.multikey import check_multikey
@@ -28,9 +30,9 @@ from checkers.staleness import check_staleness
 from checkers.transactions import check_transactions
 from checkers.visibility import check_visibility
 
-__all__ = ["CHECKERS", "Anomaly", "Checker", "Finding", "History", "Verdict", "check", "load", "merge"]
+__all__ = ["CHECKERS", "Anomaly", "Checker", "Finding", "History", "Meaning", "Verdict", "check", "load", "merge"]
 
-CHECKERS: dict[str, Checker] = {
+_BUILT_IN: dict[str, Checker] = {
     "linearizability": check_run_registers,
     "staleness": check_staleness,
     "sessions": check_sessions,
@@ -46,14 +48,25 @@ CHECKERS: dict[str, Checker] = {
     "visibility": check_visibility,
     "cachefill": check_cachefill,
 }
-"""Every checker by name, as findings and claims call it."""
+
+
+def _unfit(name: str, found: Any) -> str | None:
+    if not callable(found):
+        return f"{found!r} cannot be called with a history"
+    known = all(isinstance(kind, Meaning) for kind in kinds_of(found).values())
+    return None if known else "its `kinds` are not checkers.Meaning by kind of anomaly"
+
+
+CHECKERS: Table[Checker] = Table("checkers", "checker", _BUILT_IN, _unfit, instances=True)
+"""Every checker by name, as findings and claims call it; those that other packages add come last."""
 
 
 def check(history: History, names: Iterable[str] | None = None) -> dict[str, Finding]:
     """What each checker (all, or those named) found in a history.
 
     A checker that raises is unknown, with the exception as the reason: it never takes the others down. Raises
-    ValueError for a name that no checker has.
+    ValueError for a name that no checker has. Those of installed packages that cannot be loaded are left out, unless
+    they are named.
     """
     wanted = list(CHECKERS if names is None else names)
     unheard = [name for name in wanted if name not in CHECKERS]

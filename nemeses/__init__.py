@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cachequake.plugins import Table, lacks, misnamed
 from nemeses.bandwidth import BandwidthFault
 from nemeses.crash import CrashFault
 from nemeses.delay import DelayFault
@@ -44,8 +45,15 @@ _KINDS: tuple[Fault, ...] = (
     MigrationCancelFault(),
     ResizeFault(),
 )
-FAULTS: dict[str, Fault] = {fault.kind: fault for fault in _KINDS}
-"""Every kind of fault by its name."""
+_NEEDED = ("kind", "requires", "default_target", "options", "checks", "inject", "heal")
+
+
+def _unfit(name: str, found: Any) -> str | None:
+    return lacks(found, _NEEDED) or misnamed(name, found.kind)
+
+
+FAULTS: Table[Fault] = Table("faults", "fault", {fault.kind: fault for fault in _KINDS}, _unfit, instances=True)
+"""Every kind of fault by its name; those that other packages add come last."""
 
 __all__ = ["FAULTS", "ExecutedFault", "Fault", "PlannedFault", "Strike", "validate_options"]
 

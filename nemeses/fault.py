@@ -89,15 +89,19 @@ Check = Callable[[Any], Any]
 
 
 class Fault(Protocol):
-    """A kind of fault. Stateless: everything of one strike is in its `Strike`."""
+    """A kind of fault. Stateless: everything of one strike is in its `Strike`.
+
+    What is said here of the attributes but `kind` holds for classes that are derived from this one and say nothing.
+    One that random mixtures should vary may have an attribute `mix`: see `nemeses.mixture.mix_of`.
+    """
 
     kind: str
-    requires: frozenset[str]
+    requires: frozenset[str] = frozenset()
     """Capabilities without which a deployment cannot do it."""
-    default_target: str
-    options: Mapping[str, Any]
+    default_target: str = "a primary"
+    options: Mapping[str, Any] = {}
     """Every option with its default; an option's type is its default's type (None: any)."""
-    checks: Mapping[str, Check]
+    checks: Mapping[str, Check] = {}
     """What more an option's value must be, for those of which the type does not say enough."""
 
     def inject(self, strike: Strike) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nemeses import validate_options
+from nemeses import FAULTS, validate_options
 from nemeses.fault import PlannedFault
 from nemeses.stream import Stream
 
@@ -66,6 +66,18 @@ TABLE: dict[str, Mix] = {
 takes nodes out only: whether one is spare it does not know. Its disks refuse writes, so it needs `appendonly`."""
 
 
+def mix_of(kind: str) -> Mix:
+    """What chance may choose from: of a kind that another package adds, its attribute `mix`, where it has one.
+
+    Without that it strikes its default target with its options as they are. Raises KeyError for no kind of fault.
+    """
+    if kind in TABLE:
+        return TABLE[kind]
+    fault = FAULTS[kind]
+    mix: Mix = getattr(fault, "mix", None) or Mix((fault.default_target,), (500, 4_000))
+    return mix
+
+
 def expand(
     kinds: Sequence[str],
     every_ms: int,
@@ -99,7 +111,7 @@ def draw_one(
 ) -> PlannedFault | None:
     """A fault of one of `kinds` between two times of a run, or None where there is no room."""
     kind = draw.choice(kinds)
-    mix = TABLE[kind]
+    mix = mix_of(kind)
     latest_ms = min(until_ms, duration_ms - mix.margin_ms)
     room_ms = latest_ms - begin_ms
     shortest, longest = min(mix.for_ms[0], room_ms), min(mix.for_ms[1], room_ms)

@@ -17,7 +17,8 @@ from chaos.errors import BadInput
 
 @click.command("list")
 def list_scenarios() -> None:
-    """Show the built-in scenarios, and those of published failures."""
+    """Show the built-in scenarios, those of published failures, and what installed packages add."""
+    from chaos.extend import additions
     from chaos.scenario import builtin_names, incident_names, load_scenario, read_summary
 
     table = Table(box=None, show_header=False)
@@ -31,6 +32,11 @@ def list_scenarios() -> None:
         reported = f" ({', '.join(incident.reported)})" if incident and incident.reported else ""
         gallery.add_row(name, read_summary(name) + reported)
     Console().print(gallery)
+    extensions = Table(box=None, show_header=False, title="Added by installed packages", title_justify="left")
+    for added in additions():
+        extensions.add_row(added.what, added.name, added.problem or added.source)
+    if extensions.row_count:
+        Console().print(extensions)
 
 
 @click.command()
@@ -49,13 +55,20 @@ def profiles(names: tuple[str, ...]) -> None:
 
 
 @click.command()
-def schema() -> None:
-    """Print the JSON Schema of scenario files, for editors."""
+@click.argument("name", metavar="[FORMAT]", default="scenario")
+def schema(name: str) -> None:
+    """Print the JSON Schema of scenario files, for editors, or of another FORMAT of a run directory.
+
+    There are scenario, plan, executed, history (of each line) and results.
+    """
     import json
 
-    from chaos.schema import scenario_schema
+    from chaos.formats import FORMATS
+    from chaos.yaml_source import nearest
 
-    click.echo(json.dumps(scenario_schema(), indent=2))
+    if name not in FORMATS:
+        raise BadInput(f"unknown format {name!r}{nearest(name, list(FORMATS))}")
+    click.echo(json.dumps(FORMATS[name].schema(), indent=2))
 
 
 @click.command()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from cachequake import plugins
 from chaos.deploy import envoy, local_kind, namespace, probe, servers, skew, twemproxy
 from chaos.errors import ServerError
 
@@ -38,6 +39,7 @@ def report(server: str | None = None) -> list[Row]:
         _compiler(),
         _processors(),
         _stalls(),
+        *additions(),
     ]
 
 
@@ -111,6 +113,17 @@ def _compiler() -> Row:
 def _processors() -> Row:
     count = len(os.sched_getaffinity(0))
     return ("processors", count > 1 or None, f"{count} for this process")
+
+
+def additions() -> list[Row]:
+    """What installed packages add, and what they cannot."""
+    from chaos import extend  # the tables know the deployments, of which this is a part
+
+    strays = plugins.strays(table.group for table in extend.TABLES)
+    return [
+        *((f"{what} {name}", not problem, problem or source) for what, name, source, problem in extend.additions()),
+        *((f"entry point {name}", False, reason) for name, reason in strays.items()),
+    ]
 
 
 def _stalls() -> Row:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from chaos.result import CLAIMS_BROKEN, CLAIMS_HOLD, CLAIMS_UNKNOWN, Result
-from checkers.finding import Anomaly, Verdict
+from checkers import CHECKERS
+from checkers.finding import Anomaly, Verdict, kinds_of
 
 
 class Kind(NamedTuple):
@@ -189,9 +190,14 @@ _RANK = {name: position for position, name in enumerate(KINDS)}
 
 
 def kind(name: str) -> Kind:
-    """The words for a kind; those of an unknown kind are made from its name."""
+    """The words for a kind: ours, those of the checker that another package adds, or else made from its name."""
+    if name in KINDS:
+        return KINDS[name]
+    for checker in CHECKERS.values():
+        if (meaning := kinds_of(checker).get(name)) is not None:
+            return Kind(meaning.one, meaning.many, meaning.meaning)
     plain = name.replace("-", " ")
-    return KINDS.get(name) or Kind(plain, f"{plain} (several)", "")
+    return Kind(plain, f"{plain} (several)", "")
 
 
 def counted(name: str, count: int) -> str:

@@ -6,11 +6,13 @@ What a route needs is imported only when clients are made: reading a scenario, w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+
+from cachequake.plugins import Table
 
 if TYPE_CHECKING:
     from chaos.crew import Clock, Crew, MachineCrew
@@ -27,18 +29,62 @@ Make = Callable[["Job", "Terms", "Effects"], "Machine"]
 """Makes the one client of a job."""
 
 
+def bare_client(job: Job, terms: Terms, effects: Effects) -> Machine:
+    """Makes the one client of a job as route `bare` has it; see `Make`."""
+    from chaos.routes.bare import Bare
+
+    ((client, seed),) = job.streams.items()
+    return Bare(client, seed, terms, placement_of(job), effects)
+
+
+def machines(job: Job, recorder: Recorder, clock: Clock) -> Crew:
+    """Makes the clients of a job, which are machines, on sockets; see `Route.crew`."""
+    from chaos.transport import SocketTransport
+
+    transport: Transport[Link] = SocketTransport()
+    context = job.access.context()
+    if context is not None:
+        from chaos.tls import TlsTransport
+
+        transport = TlsTransport(transport, context)
+    return machine_crew(job, transport, recorder, clock)
+
+
 class Route(NamedTuple):
-    """A route as scenarios name it."""
+    """A route as scenarios name it.
+
+    One that has an option `over` wraps the route named there: it leads wherever that one does.
+    """
 
     summary: str
     options: Mapping[str, Any]
     """Every option with its default."""
-    crew: Callable[[Job, Recorder, Clock], Crew]
+    crew: Callable[[Job, Recorder, Clock], Crew] = machines
     """Makes the clients of a job."""
     wrong: Callable[[Mapping[str, Any]], str | None] = lambda options: None
     """Why nobody could run with these options; None when one can."""
     unfit: Callable[[str], str | None] = lambda server: None
     """Why its clients cannot work with a server (`redis 8.2.3`), in one sentence; None when they can."""
+    place: Callable[[Job], Placement] | None = None
+    """How its clients, where they are machines, know where keys are; None where a route is wrapped that knows."""
+    make: Make = bare_client
+    """Makes one client, where they are machines."""
+    caches: bool = False
+    """Whether its clients keep copies of their own."""
+    leads_to: Collection[str] = ()
+    """Names of topologies that do not list this route themselves, and that its clients can reach."""
+
+    @property
+    def has_machines(self) -> bool:
+        """Whether its clients are machines, which run in virtual time as well."""
+        return self.crew is machines
+
+
+def placement_of(job: Job) -> Placement:
+    """Where one client of a job believes that keys are, at first."""
+    place = ROUTES[job.way].place
+    assert place is not None, job.way  # what cannot be wrapped was refused with the scenario
+    return place(job)
 
 
 def machine_crew(job: Job, transport: Transport[Link], recorder: Recorder, clock: Clock) -> MachineCrew:
@@ -60,18 +106,11 @@ def machine_crew(job: Job, transport: Transport[Link], recorder: Recorder, clock
     )
     effects = Effects()
     alone = [msgspec.structs.replace(job, streams={client: seed}) for client, seed in job.streams.items()]
-    make = _MACHINES.get(job.route, _bare)
+    make = ROUTES[job.route].make
     if job.database is not None:
         make = _aside(job, job.database, make)
     machines = [make(own, terms, effects) for own in alone]
     return MachineCrew(machines, effects, transport, recorder, clock, job.nodes, job.sources)
-
-
-def _bare(job: Job, terms: Terms, effects: Effects) -> Machine:
-    from chaos.routes.bare import Bare
-
-    ((client, seed),) = job.streams.items()
-    return Bare(client, seed, terms, PLACEMENTS[job.way](job), effects)
 
 
 def _near(job: Job, terms: Terms, effects: Effects) -> Machine:
@@ -80,7 +119,7 @@ def _near(job: Job, terms: Terms, effects: Effects) -> Machine:
 
     ((client, seed),) = job.streams.items()
     near = Near(job.route_options["ttl_ms"] * 1_000_000, job.route_options["entries"])
-    return Bare(client, seed, terms, PLACEMENTS[job.way](job), effects, near)
+    return Bare(client, seed, terms, placement_of(job), effects, near)
 
 
 def _split(job: Job, terms: Terms, effects: Effects) -> Machine:
@@ -88,7 +127,7 @@ def _split(job: Job, terms: Terms, effects: Effects) -> Machine:
 
     ((client, seed),) = job.streams.items()
     count = job.route_options["copies"]
-    place, *places = [PLACEMENTS[job.way](job) for _ in range(count + 1)]
+    place, *places = [placement_of(job) for _ in range(count + 1)]
     return Split(client, seed, terms, places, Copies(count, place), effects)
 
 
@@ -106,22 +145,6 @@ def _aside(job: Job, database: DatabaseSpec, make: Make) -> Make:
         return Aside(client, seed, terms, effects, shared, partial(make, job))
 
     return aside
-
-
-_MACHINES: Mapping[str, Make] = {"l1": _near, "split": _split}
-"""What makes one client, for the routes that wrap another; for every other route it is `_bare`."""
-
-
-def _machines(job: Job, recorder: Recorder, clock: Clock) -> Crew:
-    from chaos.transport import SocketTransport
-
-    transport: Transport[Link] = SocketTransport()
-    context = job.access.context()
-    if context is not None:
-        from chaos.tls import TlsTransport
-
-        transport = TlsTransport(transport, context)
-    return machine_crew(job, transport, recorder, clock)
 
 
 def _threads(job: Job, recorder: Recorder, clock: Clock) -> Crew:
@@ -170,29 +193,12 @@ def _proxy(job: Job) -> Placement:
 
 
 def _sharded(way: str) -> Callable[[Job], Placement]:
-    def placement(job: Job) -> Placement:
+    def place(job: Job) -> Placement:
         from chaos.routes.sharding import Sharded
 
         return Sharded(way, job.groups["shards"], job.placement["virtual_nodes"])
 
-    return placement
-
-
-def _over(job: Job) -> Placement:
-    return PLACEMENTS[job.way](job)
-
-
-PLACEMENTS: Mapping[str, Callable[[Job], Placement]] = {
-    "bare": _asking,
-    "replica": _asking,
-    "redirect": _first,
-    "modulo": _sharded("modulo"),
-    "ring": _sharded("ring"),
-    "proxy": _proxy,
-    "l1": _over,
-    "split": _over,
-}
-"""How the clients of each route that are machines know where keys are."""
+    return place
 
 
 def _wrong_retries(options: Mapping[str, Any]) -> str | None:
@@ -207,21 +213,22 @@ def _wrong_tracking(options: Mapping[str, Any]) -> str | None:
 
 def _plain() -> list[str]:
     """The routes whose clients are machines that wrap no other."""
-    return [name for name in PLACEMENTS if name not in _MACHINES]
+    return [name for name, route in ROUTES.items() if route.place is not None]
 
 
 def refuses(route: str, workloads: Collection[str]) -> str | None:
     """Why the clients of a route cannot do these workloads, in one sentence; None when they can."""
-    if "cachefill" not in workloads or route not in CACHING:
+    if "cachefill" not in workloads or not ROUTES[route].caches:
         return None
-    fitting = [name for name in ROUTES if name not in CACHING]
+    fitting = [name for name, other in ROUTES.items() if not other.caches]
     return (
         f"workload cachefill fills and empties one cache, and clients of route {route} have copies elsewhere, too; "
         f"use one of {', '.join(fitting)}"
     )
 
 
-def _wrong_over(over: str, unfit: Sequence[str]) -> str | None:
+def wrong_over(over: str, unfit: Collection[str] = ()) -> str | None:
+    """Why no route can wrap the one named in its option `over`, apart from those that are `unfit`; None when it can."""
     fitting = [name for name in _plain() if name not in unfit]
     return None if over in fitting else f"over: {over!r} cannot be wrapped; use one of {', '.join(fitting)}"
 
@@ -229,13 +236,13 @@ def _wrong_over(over: str, unfit: Sequence[str]) -> str | None:
 def _wrong_near(options: Mapping[str, Any]) -> str | None:
     if options["ttl_ms"] < 1 or options["entries"] < 1:
         return "ttl and entries must be above 0; without a cache it is the route that it wraps"
-    return _wrong_over(options["over"], ())
+    return wrong_over(options["over"])
 
 
 def _wrong_split(options: Mapping[str, Any]) -> str | None:
     if not 2 <= options["copies"] <= MOST_COPIES:
         return f"copies: {options['copies']} is not from 2 to {MOST_COPIES}"
-    return _wrong_over(options["over"], ("replica",))  # a copy is read where it is written
+    return wrong_over(options["over"], ("replica",))  # a copy is read where it is written
 
 
 def _unfit_for_tracking(server: str) -> str | None:
@@ -250,33 +257,37 @@ def _unfit_for_tracking(server: str) -> str | None:
 
 
 TRACKING_SINCE = (7, 4)
-CACHING = ("l1", "split", "tracking")
-"""Routes whose clients keep copies of their own."""
 MOST_COPIES = 8
 _OVER = {"over": "bare"}
 """Which route is wrapped; in a scenario the default is the topology's own."""
-ROUTES: Mapping[str, Route] = {
-    "bare": Route("each command once per hop, no retries, every hop recorded", {}, _machines),
-    "replica": Route("as bare, but reads go to replicas in turn", {"primary": False}, _machines),
-    "redirect": Route("as bare, without a map: every operation begins at one node and is redirected", {}, _machines),
-    "modulo": Route("as bare, but the client itself shares the keys: hash modulo the number of nodes", {}, _machines),
+_BUILT_IN: dict[str, Route] = {
+    "bare": Route("each command once per hop, no retries, every hop recorded", {}, place=_asking),
+    "replica": Route("as bare, but reads go to replicas in turn", {"primary": False}, place=_asking),
+    "redirect": Route("as bare, without a map: every operation begins at one node and is redirected", {}, place=_first),
+    "modulo": Route(
+        "as bare, but the client itself shares the keys: hash modulo the number of nodes",
+        {},
+        place=_sharded("modulo"),
+    ),
     "ring": Route(
         "as bare, but the client itself shares the keys: consistent hashing, ketama's ring",
         {},
-        _machines,
+        place=_sharded("ring"),
     ),
-    "proxy": Route("as bare, to proxies that know where keys are: each client to one of them", {}, _machines),
+    "proxy": Route("as bare, to proxies that know where keys are: each client to one of them", {}, place=_proxy),
     "l1": Route(
         "another route (`over`) behind a cache in each client, whose entries live for `ttl`",
         {**_OVER, "ttl_ms": 500, "entries": 1000},
-        _machines,
-        _wrong_near,
+        wrong=_wrong_near,
+        make=_near,
+        caches=True,
     ),
     "split": Route(
         "another route (`over`), each register in several copies: all are written, one is read",
         {**_OVER, "copies": 3},
-        _machines,
-        _wrong_split,
+        wrong=_wrong_split,
+        make=_split,
+        caches=True,
     ),
     "cluster": Route("redis-py's RedisCluster as applications use it", {"retries": None}, _threads, _wrong_retries),
     "tracking": Route(
@@ -285,8 +296,20 @@ ROUTES: Mapping[str, Route] = {
         _tracked,
         _wrong_tracking,
         _unfit_for_tracking,
+        caches=True,
     ),
     "sentinel": Route(
         "redis-py's client of the primary named by Sentinels", {"retries": None}, _watched, _wrong_retries
     ),
 }
+
+
+def _unfit(name: str, found: Any) -> str | None:
+    if not isinstance(found, Route):
+        return "it is no chaos.routes.Route"
+    lost = found.has_machines and found.place is None and "over" not in found.options
+    return "it needs `place`, or an option `over` that names the route which it wraps" if lost else None
+
+
+ROUTES: Table[Route] = Table("routes", "route", _BUILT_IN, _unfit)
+"""Routes by the name that scenarios use; those that other packages add come last."""

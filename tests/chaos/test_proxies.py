@@ -11,7 +11,7 @@ from chaos.deploy.programs import PROGRAMS, unbound
 from chaos.errors import BadInput, ServerError
 from chaos.job import Job, Share
 from chaos.plan import make_plan
-from chaos.routes import PLACEMENTS
+from chaos.routes import placement_of
 from chaos.scenario import validate
 from chaos.topologies import ClusterSpec, make_topology
 from chaos.topologies.proxied import _nobody_else
@@ -155,8 +155,8 @@ def test_each_client_keeps_to_one_proxy():
             slots=[],
             groups={"proxies": ["p1", "p2"]},
         )
-        placement = PLACEMENTS["proxy"](job)
-        return {placement.place(f"k{number}") for number in range(20)}
+        believed = placement_of(job)
+        return {believed.place(f"k{number}") for number in range(20)}
 
     assert [proxy_of(client) for client in range(4)] == [{"p1"}, {"p2"}, {"p1"}, {"p2"}]
 

@@ -156,5 +156,5 @@ def test_a_checker_that_failed_leaves_the_verdict_open(tmp_path: Path, monkeypat
     def failing(_: History) -> Finding:
         raise ZeroDivisionError
 
-    monkeypatch.setitem(CHECKERS, "expiry", failing)
+    monkeypatch.setitem(CHECKERS.built_in, "expiry", failing)
     assert check_file(path, checkers=["linearizability", "expiry"])["verdict"] == "unknown"

@@ -9,7 +9,7 @@ def test_a_checker_that_raises_is_unknown_and_takes_nobody_down(monkeypatch: pyt
     def broken(history: History) -> Finding:
         raise LookupError("no such thing")
 
-    monkeypatch.setitem(CHECKERS, "slots", broken)
+    monkeypatch.setitem(CHECKERS.built_in, "slots", broken)
     findings = check(from_events([]))
     assert list(findings) == list(CHECKERS)
     assert findings["slots"].verdict is Verdict.UNKNOWN

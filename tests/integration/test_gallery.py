@@ -8,7 +8,7 @@ import pytest
 
 from chaos.deploy import preload, servers
 from chaos.errors import ServerError
-from chaos.routes import PLACEMENTS
+from chaos.routes import ROUTES
 from chaos.run import run_scenario
 from chaos.scenario import incident_names, load_scenario
 
@@ -39,7 +39,7 @@ def installed():
 
 def run(name, tmp_path, server=None, seed=1, **overrides):
     scenario = load_scenario(name)
-    deploy = "virtual" if scenario.clients.route in PLACEMENTS else "local"
+    deploy = "virtual" if ROUTES[scenario.clients.route].has_machines else "local"
     changed = load_scenario(name, {"deploy": deploy, **overrides})
     return changed.incident, run_scenario(changed, seed=seed, server=server, out=tmp_path).result
 

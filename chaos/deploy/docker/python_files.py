@@ -1,8 +1,8 @@
 """The files that a controller needs on a machine where nothing is installed, at the paths where they are here.
 
 They are the interpreter, its standard library, this project, and, of the packages that are installed, those that the
-controller and the clients import. Shared libraries are not among them; see `images`. A process that has imported more
-than these finds more to be needed.
+controller and the clients import; with the files by which those that add to our tables are found. Shared libraries are
+not among them; see `images`. A process that has imported more than these finds more to be needed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import chaos.controller
 import chaos.deploy.docker.deployment
 import chaos.deploy.docker.leftovers
 import chaos.drive  # noqa: F401 - like those above: what they import is what is needed
+from cachequake.plugins import metadata_files
 
 _UNCHECKED = (1).to_bytes(4, "little")
 SUFFIXES = frozenset({".py", ".so", ".c", ".pem", ".json", ".yaml"})
@@ -37,7 +38,7 @@ def needed() -> list[Path]:
     """All of them, shared libraries that are modules included."""
     standard = Path(os.__file__).parent  # by which Python finds its library
     packages = (file for _, place in _packages() for file in _below(place))
-    return [interpreter(), *sorted({*_below(standard), *packages})]
+    return [interpreter(), *sorted({*_below(standard), *packages, *metadata_files()})]
 
 
 def search_path() -> str:
