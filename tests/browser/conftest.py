@@ -1,11 +1,12 @@
 """What the tests of pages share: one browser a file, and two runs."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from chromium import chromium
+from chromium import chromium, pictures
 from playwright.sync_api import Browser
-from recorded_runs import Recorded, record
+from recorded_runs import Recorded, record, record_gallery
 
 
 @pytest.fixture(scope="module")  # not longer: while it is there, nobody else in this process can run an event loop
@@ -17,3 +18,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     return record(tmp_path_factory.mktemp("browser") / "runs")
+
+
+@pytest.fixture(scope="session")
+def pictured(recorded: Recorded) -> Path:
+    """The run to take pictures of: for the README one among several, and without names that want to be scripts."""
+    return record_gallery(recorded.out) if pictures() else recorded.failed

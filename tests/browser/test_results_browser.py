@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from chromium import Visit, visit
+from chromium import WIDTH, Visit, pictures, visit
 from playwright.sync_api import Browser, expect
 from recorded_runs import EVIL, Recorded
 from virtual_nodes import NEEDED
@@ -143,7 +143,7 @@ def test_operations_are_filtered(show: Open, recorded: Recorded) -> None:
 
     page.get_by_label("key").fill(recorded.key)
     page.get_by_label("what").select_option("write")
-    page.get_by_role("button", name="Show").click()
+    page.get_by_role("button", name="Show", exact=True).click()
 
     expect(page.get_by_role("status")).to_have_text(f"{len(wanted):,} of {len(operations):,} operations")
     assert numbers(visited) == wanted[:100]
@@ -257,3 +257,14 @@ def test_it_is_readable_in_light_in_dark_and_in_a_narrow_window(show: Open, reco
     assert shown.faint("light") == []
     assert shown.faint("dark") == []
     assert shown.too_wide(400) == []
+
+
+@pytest.mark.usefixtures("pictured")
+def test_a_picture_of_it_can_be_made(show: Open, tmp_path: Path) -> None:
+    visited = show("/")
+    expect(visited.page.locator(".plot svg")).to_be_visible()
+
+    width, height, size = visited.picture((pictures() or tmp_path) / "browser.png", 700)
+
+    assert (width, height) == (WIDTH, 700)
+    assert 10_000 < size < 300_000

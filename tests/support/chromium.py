@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 WIDTH, HEIGHT = 1200, 800
+expect.set_options(timeout=30_000)  # milliseconds; it does not wait longer than it must
 _ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -27,12 +30,13 @@ _CONTROLS = "a[href], button, input:not([type=hidden]), select, textarea, summar
 _REACHABLE = f"""
 () => [...document.querySelectorAll({_CONTROLS!r})].filter(it => it.checkVisibility()).map(it => it.outerHTML)
 """
-_FOCUSED = """
+_WATCH_FOCUS = """
 () => {
-  const it = document.activeElement;
-  if (it === null || it === document.body) return null;
-  const style = getComputedStyle(it);
-  return {html: it.outerHTML, seen: style.outlineStyle !== "none" || style.boxShadow !== "none"};
+  window.focused = [];
+  document.addEventListener("focusin", ({target}) => {
+    const {outlineStyle, boxShadow} = getComputedStyle(target);
+    window.focused.push({html: target.outerHTML, seen: outlineStyle !== "none" || boxShadow !== "none"});
+  });
 }
 """
 # Contrast of each text with what is behind it, as WCAG 2.2 defines it.
@@ -55,13 +59,26 @@ _FAINT = """
     const own = rgba(getComputedStyle(element).backgroundColor);
     return own[3] === 1 ? own : over(own, behind(element.parentElement));
   };
+  const under = (text) => { // what a text of a drawing is written on: the page, and the shapes drawn before it
+    const svg = text.ownerSVGElement;
+    const box = text.getBoundingClientRect();
+    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+    return [...svg.querySelectorAll("path, rect")].reduce((ground, shape) => {
+      const {left, right, top, bottom} = shape.getBoundingClientRect();
+      const before = shape.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING;
+      if (!before || x < left || x > right || y < top || y > bottom) return ground;
+      const {fill, fillOpacity, opacity} = getComputedStyle(shape);
+      const [r, g, b, a] = fill === "none" ? [0, 0, 0, 0] : rgba(fill);
+      return over([r, g, b, a * fillOpacity * opacity], ground);
+    }, behind(svg));
+  };
   const faint = [];
   for (const element of document.querySelectorAll("body *")) {
     const text = [...element.childNodes].filter((it) => it.nodeType === 3).map((it) => it.data.trim()).join("");
     if (!text || !element.checkVisibility({opacityProperty: true}) || element.closest("title, script, style")) continue;
     const style = getComputedStyle(element);
     const drawn = element instanceof SVGElement ? style.fill : style.color;
-    const ground = behind(element);
+    const ground = element instanceof SVGElement ? under(element) : behind(element);
     const [high, low] = [light(over(rgba(drawn), ground)), light(ground)].sort((a, b) => b - a);
     const size = parseFloat(style.fontSize);
     const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
@@ -82,6 +99,12 @@ _TOO_WIDE = """
     .map((it) => it.outerHTML.slice(0, 120));
 }
 """
+
+
+def pictures() -> Path | None:
+    """Where `make screenshots` wants the pictures of pages; None in a test."""
+    wanted = os.environ.get("CACHEQUAKE_SCREENSHOTS")
+    return Path(wanted) if wanted else None
 
 
 @contextmanager
@@ -119,18 +142,24 @@ class Visit:
 
     def by_keyboard(self) -> tuple[set[str], set[str], set[str]]:
         """What could be operated, what the tabulator reached, and what of it does not show that it has the focus."""
-        wanted = set(self.page.evaluate(_REACHABLE))
-        reached: set[str] = set()
-        unseen: set[str] = set()
-        self.page.evaluate("() => { document.activeElement.blur(); getSelection().removeAllRanges(); scrollTo(0, 0); }")
-        for _ in range(len(wanted) + 50):
-            self.page.keyboard.press("Tab")
-            focused = self.page.evaluate(_FOCUSED)
-            if focused is None:
+        wanted = self.page.evaluate(_REACHABLE)
+        self.page.evaluate(_WATCH_FOCUS)
+        focused: list[dict[str, Any]] = []
+        for _ in range(20):
+            for _ in wanted:
+                self.page.keyboard.press("Tab")
+            focused = self.page.evaluate("() => window.focused")
+            if {it["html"] for it in focused} >= set(wanted):  # it also stops at what scrolls sideways
                 break
-            reached.add(focused["html"])
-            unseen |= set() if focused["seen"] else {focused["html"]}
-        return wanted, reached, unseen
+        return set(wanted), {it["html"] for it in focused}, {it["html"] for it in focused if not it["seen"]}
+
+    def picture(self, path: Path, height: int = HEIGHT) -> tuple[int, int, int]:
+        """Take a picture of what a window of this height shows, in light colours; its width, height and bytes."""
+        self.page.set_viewport_size({"width": WIDTH, "height": height})
+        self.page.emulate_media(color_scheme="light")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path)
+        return *struct.unpack(">II", path.read_bytes()[16:24]), path.stat().st_size
 
     def faint(self, scheme: Literal["light", "dark"]) -> list[str]:
         """Texts whose contrast is less than 4.5 (large ones: 3) to what is behind them, in this colour scheme."""

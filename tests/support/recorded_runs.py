@@ -15,6 +15,17 @@ from chaos.scenario import load_scenario
 from chaos.store import HISTORY
 
 EVIL = "<script>alert(1)</script>"
+_GALLERY = {
+    "steady": (1, 2),
+    "graceful-failover": (3,),
+    "primary-kill": (4, 5),
+    "kill-without-persistence": (6,),
+    "primary-partition": (7, 8, 9),
+    "replica-reads": (10,),
+    "slot-migration": (11,),
+    "everything": (12,),
+}
+"""Scenarios and seeds for pictures."""
 
 
 @dataclass(frozen=True)
@@ -42,3 +53,13 @@ def record(out: Path) -> Recorded:
     kept, _ = run(out, FakeCluster())
     check_run(kept)
     return Recorded(out, failed.run_dir, evil, kept)
+
+
+def record_gallery(out: Path) -> Path:
+    """Make more runs, so that a list has something to list, and return one with a story to tell. Takes a minute."""
+    made = {
+        (name, seed): run_scenario(load_scenario(name, {"deploy": "virtual"}), seed=seed, out=out).run_dir
+        for name, seeds in _GALLERY.items()
+        for seed in seeds
+    }
+    return made["primary-partition", 7]
