@@ -11,12 +11,13 @@ in nobody's way: its names are left out where all are listed, and using one of t
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 PREFIX = "cachequake."
@@ -43,6 +44,8 @@ class Addition(NamedTuple):
 @cache
 def declared() -> Mapping[str, list[EntryPoint]]:
     """The entry points of all installed distributions by group, of the groups that begin with `PREFIX`."""
+    import importlib.metadata  # only here: it takes 20 ms, which an import of `checkers` need not
+
     found: dict[str, list[EntryPoint]] = {}
     seen = set()
     for distribution in importlib.metadata.distributions():
