@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint format docs bench soak matrix mutants clean
+.PHONY: help install demo test lint format docs screenshots bench soak matrix mutants clean
 
 help:
 	@echo "make demo | test | lint | docs | bench | soak | matrix | mutants | install | clean"
@@ -39,6 +39,9 @@ format: $(VENV)/test-installed
 docs: $(VENV)/test-installed
 	@$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+screenshots: $(VENV)/test-installed
+	CACHEQUAKE_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser -k picture
 
 bench: $(VENV)/test-installed
 	$(BIN)/python benchmarks/load.py
