@@ -61,6 +61,8 @@ def test_what_is_not_needed_goes_and_what_is_needed_stays(tmp_path, jobs):
     assert left.workload["set"]["keys"] == 4, "half of it would be too few"
     assert left.duration_ms < 2_000
     assert left.seed == 3
+    assert search.steps[0][0] == "5 operations a second and client", "messages are what a run costs"
+    assert left.clients.rate == 1.25
 
 
 def test_two_faults_that_are_needed_together_stay_together(tmp_path):
