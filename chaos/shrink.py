@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from chaos.claims import SUBJECTS, parse_claim
+from chaos.claims import parse_claim, subjects
 from chaos.errors import BadInput, CachequakeError, RunFailed
 from chaos.plan import read_plan
 from chaos.replay import as_executed
@@ -92,7 +92,7 @@ def scenario_of(run_dir: Path, kinds: Sequence[str], deploy: str | None = None) 
     """
     plan = as_executed(read_plan(run_dir / PLAN), read_executed(run_dir))
     faults = [FaultSpec(f.kind, f.target, f.at_ms, f.for_ms, f.options) for f in plan.faults]
-    claims = [name for name, subject in SUBJECTS.items() if any(kind in subject.kinds for kind in kinds)]
+    claims = [name for name, subject in subjects().items() if any(kind in subject.kinds for kind in kinds)]
     scenario = msgspec.structs.replace(
         plan.scenario,
         name=f"{plan.scenario.name}-minimal",
