@@ -48,7 +48,12 @@ def _trend() -> Spec:
     return {
         "height": 100,
         "data": {"name": "runs"},
-        "mark": {"type": "bar", "color": "var(--fail)", "cursor": "pointer"},
+        "mark": {
+            "type": "bar",
+            "color": "var(--fail)",
+            "cursor": "pointer",
+            "width": {"expr": "min(bandwidth('x'), 40)"},
+        },
         "encoding": {
             "x": {"field": "run", "type": "ordinal", "axis": _LABELS, "scale": {"paddingInner": 0.15}},
             "y": upright("anomalies", axis={"format": "~s", "tickMinStep": 1}),
@@ -66,7 +71,7 @@ def _density() -> Spec:
         "encoding": {
             "x": stretch("a", SECONDS),
             "x2": {"field": "b"},
-            "y": upright("high", axis={"format": "~s"}, scale={"domainMin": 0}),
+            "y": upright("high", axis={"format": "~s", "tickMinStep": 1}, scale={"domainMin": 0}),
             "y2": {"field": "low"},
             "color": coloured("outcome", OUTCOMES),
             "tooltip": {"field": "told", "title": "operations"},

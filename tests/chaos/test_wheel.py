@@ -1,4 +1,4 @@
-"""What a wheel carries: the libraries that are preloaded into servers, made when it was built."""
+"""What a wheel carries that is made when it is built: the script of charts, and libraries to preload into servers."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ def test_from_a_wheel_no_compiler_is_needed(tmp_path):
     found = Path(run.stdout.strip())
     assert found.parent == tmp_path / "site" / "chaos" / "deploy" / "ready"
     assert found.name == SHIM.file_name(os.uname().machine)
+    script = (tmp_path / "site" / "chaos" / "report" / "charts" / "vega.js").read_text(encoding="utf-8")
+    assert "window.vegaEmbed" in script
+    assert "Redistribution and use in source and binary forms" in script
+    assert "</script" not in script.lower()
+    assert "<!--" not in script
 
 
 def test_a_library_that_came_ready_but_does_not_load_is_made_here(tmp_path, monkeypatch):

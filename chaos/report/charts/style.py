@@ -58,10 +58,10 @@ def coloured(field: str, names: Sequence[str]) -> Spec:
     return {"field": field, "type": "nominal", "scale": colours(names), "legend": None}
 
 
-def stretch(field: str, axis: Mapping[str, Any] | None = None) -> Spec:
+def stretch(field: str, axis: Mapping[str, Any]) -> Spec:
     """The encoding of a field by the horizontal axis, of which `since` to `until` is shown (see `whole`)."""
     scale = {"domain": [{"expr": "since"}, {"expr": "until"}], "nice": False, "zero": False}
-    return {"field": field, "type": "quantitative", "scale": scale, "axis": None if axis is None else dict(axis)}
+    return {"field": field, "type": "quantitative", "scale": scale, "axis": dict(axis)}
 
 
 SECONDS: Spec = {"title": None, "labelExpr": "datum.label + ' s'", "labelOverlap": True, "tickCount": 8}

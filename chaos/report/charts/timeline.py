@@ -66,18 +66,18 @@ def span(fault: ExecutedFault, until: int) -> Row:
     return {"a": start / 1e9, "b": end / 1e9, "what": name_of(fault), "short": str(fault.number), "told": told}
 
 
-def band(data: str = "faults") -> list[Spec]:
+def _bands() -> list[Spec]:
     """Layers that shade the time of each fault; its beginning is a line, which shows a fault of no length as well."""
     shade = {"type": "rect", "color": "var(--band)", "opacity": 0.1, "clip": True}
     edge = {"type": "rule", "color": "var(--band)", "opacity": 0.35, "clip": True}
     return [
-        {"data": {"name": data}, "mark": shade, "encoding": {"x": stretch("a"), "x2": {"field": "b"}}},
-        {"data": {"name": data}, "mark": edge, "encoding": {"x": stretch("a")}},
+        {"data": {"name": "faults"}, "mark": shade, "encoding": {"x": stretch("a", SECONDS), "x2": {"field": "b"}}},
+        {"data": {"name": "faults"}, "mark": edge, "encoding": {"x": stretch("a", SECONDS)}},
     ]
 
 
 def _over_bands(layers: Sequence[Spec], height: int) -> Spec:
-    return {"height": height, "layer": [*band(), *layers]}
+    return {"height": height, "layer": [*_bands(), *layers]}
 
 
 def _throughput() -> list[Spec]:
@@ -90,7 +90,7 @@ def _throughput() -> list[Spec]:
             "data": {"name": "buckets"},
             "mark": {"type": "rect", "color": "var(--ok)", "opacity": 0.75, "clip": True},
             "encoding": {
-                "x": stretch("a", _UNLABELLED),
+                "x": stretch("a", SECONDS),
                 "x2": {"field": "b"},
                 "y": upright("ok", axis={"format": "~s"}),
                 "y2": {"datum": 0},
@@ -111,7 +111,7 @@ def _errors(most: float) -> list[Spec]:
             "data": {"name": "undone"},
             "mark": {"type": "rect", "clip": True},
             "encoding": {
-                "x": stretch("a", _UNLABELLED),
+                "x": stretch("a", SECONDS),
                 "x2": {"field": "b"},
                 "y": upright("high", axis={"format": "~s"}, scale={"domain": [0, most], "nice": True}),
                 "y2": {"field": "low"},
@@ -134,7 +134,7 @@ def _latency() -> list[Spec]:
             "transform": [{"fold": list(reversed(QUANTILES)), "as": ["quantile", "ms"]}],
             "mark": {"type": "line", "clip": True, "strokeJoin": "round", "strokeCap": "round"},
             "encoding": {
-                "x": stretch("m", _UNLABELLED),
+                "x": stretch("m", SECONDS),
                 "y": upright(
                     "ms", scale={"type": "log"}, axis={"labelExpr": "format(datum.value, '~r') + ' ms'", "tickCount": 5}
                 ),
@@ -145,7 +145,7 @@ def _latency() -> list[Spec]:
         {  # what the pointer is over: the bucket, as a line is too thin to hit
             "data": {"name": "buckets"},
             "mark": {"type": "rect", "opacity": 0, "clip": True},
-            "encoding": {"x": stretch("a", _UNLABELLED), "x2": {"field": "b"}, "tooltip": tip},
+            "encoding": {"x": stretch("a", SECONDS), "x2": {"field": "b"}, "tooltip": tip},
         },
     ]
 
@@ -182,7 +182,7 @@ def _faults(lanes: int) -> Spec:
                     {"calculate": "max(datum.a, since)", "as": "seen"},
                     {"calculate": "(min(datum.room, until) - datum.seen) / (until - since) * width", "as": "pixels"},
                     {
-                        "calculate": f"datum.pixels > {_LETTER} * length(datum.what) ? datum.what : datum.short",
+                        "calculate": "datum.pixels > 5.7 * length(datum.what) ? datum.what : datum.short",
                         "as": "label",
                     },
                 ],
@@ -200,7 +200,7 @@ def _roles(nodes: Sequence[str]) -> Spec:
     return {
         "height": 24 * len(nodes),
         "layer": [
-            *band(),
+            *_bands(),
             {
                 "data": {"name": "roles"},
                 "mark": {"type": "bar", "height": 19, "clip": True},
