@@ -41,7 +41,7 @@ docs: $(VENV)/test-installed
 	@echo "docs/_build/html/index.html"
 
 screenshots: $(VENV)/test-installed
-	CACHEQUAKE_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser -k picture
+	CACHEQUAKE_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser -k picture --timeout 1800
 
 bench: $(VENV)/test-installed
 	$(BIN)/python benchmarks/load.py

@@ -145,8 +145,8 @@ class Visit:
         wanted = self.page.evaluate(_REACHABLE)
         self.page.evaluate(_WATCH_FOCUS)
         focused: list[dict[str, Any]] = []
-        for _ in range(20):
-            for _ in wanted:
+        for _ in range(2 * len(wanted)):
+            for _ in range(20):
                 self.page.keyboard.press("Tab")
             focused = self.page.evaluate("() => window.focused")
             if {it["html"] for it in focused} >= set(wanted):  # it also stops at what scrolls sideways
