@@ -26,6 +26,7 @@ def serve(directory: Path, host: str, port: int) -> int:
         listening = server.config.bind_socket()
     except SystemExit:
         raise BadInput(f"--host {host} --port {port}: cannot listen there; choose another --port") from None
+    listening.listen()  # so that whoever reads the address can use it at once
     name, number = listening.getsockname()[:2]
     click.echo(f"http://{f'[{name}]' if ':' in name else name}:{number}/ shows {directory}; end with Ctrl-C")
     server.run(sockets=[listening])

@@ -167,18 +167,27 @@ def run_page(run: Summary, result: Result | None, files: Sequence[str]) -> str:
         ),
         tag("p", _state(run)),
     ]
-    if result is None:
+    if result is None and run.state == "running":
         content.append(
             tag("section", tag("h2", "Now", id="now"), tag("div", id="live", data_run=run.name), role="status")
         )
         return document(run.name, *content, scripts=["live.js"])
+    if result is None:
+        check = tag("code", f"cachequake check {run.name}")
+        why = "It records no more, and was never checked: its controller was killed, perhaps. "
+        content += [tag("p", why, check, " checks what it recorded until then.", role="status"), *_files(run, files)]
+        return document(run.name, *content)
     content.append(tag("ul", *(tag("li", link) for link in links), class_="links"))
     claims = [[it.claim, measured(it.measured), _held(it.holds), it.reason or ""] for it in result.claims]
     content += [tag("h2", "Claims"), table(["claim", "measured", "", ""], claims)] if claims else []
     content += [tag("h2", "Anomalies"), *_anomalies(run, result)] if counts(result) else []
-    named = [tag("li", tag("a", name, href=f"{_link(run.name)}/files/{quote(name)}")) for name in files]
-    content += [tag("h2", "Files"), tag("ul", *named), tag("p", "Again: ", tag("code", result.reproduce))]
+    content += [*_files(run, files), tag("p", "Again: ", tag("code", result.reproduce))]
     return document(run.name, *content)
+
+
+def _files(run: Summary, files: Sequence[str]) -> list[Html]:
+    named = [tag("li", tag("a", name, href=f"{_link(run.name)}/files/{quote(name)}")) for name in files]
+    return [tag("h2", "Files"), tag("ul", *named)]
 
 
 def _anomalies(run: Summary, result: Result) -> Iterator[Html]:

@@ -131,6 +131,7 @@ def test_the_timeline_zooms_by_button_by_key_and_by_dragging(show: Open, recorde
     assert last < whole[1]
     expect(toolbar.locator("output")).to_be_empty()
 
+    chart.scroll_into_view_if_needed()
     box = chart.locator("svg").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -194,27 +196,31 @@ def test_the_report_opens_from_its_run(show: Open, recorded: Recorded) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("primary-partition")
 
 
+def grow(part: Path, events: list[str]) -> None:
+    """Add to a part of a history, which then looks as if it were still growing however slow this machine is."""
+    with part.open("a") as file:
+        file.writelines(f"{event}\n" for event in events)
+    soon = time.time() + 3600
+    os.utime(part, (soon, soon))
+
+
 def test_a_run_that_is_under_way_is_shown_as_it_grows(show: Open, recorded: Recorded) -> None:
     growing = recorded.out / "under-way"
     parts = growing / "parts"
     parts.mkdir(parents=True)
     try:
         shutil.copy(recorded.failed / "plan.json", growing)
-        header, *events = (recorded.failed / "history.jsonl").read_text().splitlines()
-        assert "cachequake-history" in header
-        is_context = [not isinstance(json.loads(event)["process"], int) for event in events]
-        clients = [event for event, context in zip(events, is_context, strict=True) if not context]
-        (parts / "controller.jsonl").write_text(
-            "\n".join(event for event, context in zip(events, is_context, strict=True) if context) + "\n"
-        )
-        (parts / "clients-0.jsonl").write_text("\n".join(clients[:100]) + "\n")
+        events = (recorded.failed / "history.jsonl").read_text().splitlines()[1:]
+        clients = [event for event in events if isinstance(json.loads(event)["process"], int)]
+        known = set(clients)
+        grow(parts / "controller.jsonl", [event for event in events if event not in known])
+        grow(parts / "clients-0.jsonl", clients[:100])
         page = show("/runs/under-way").page
 
         now = page.locator("#live")
         done = sum('"type":"ok"' in event for event in clients[:100])
         expect(now).to_contain_text(re.compile(rf"operations\s*{done} ok"))
-        with (parts / "clients-0.jsonl").open("a") as file:
-            file.write("\n".join(clients[100:300]) + "\n")
+        grow(parts / "clients-0.jsonl", clients[100:300])
         done = sum('"type":"ok"' in event for event in clients[:300])
         expect(now).to_contain_text(re.compile(rf"operations\s*{done} ok"))
         expect(now).to_contain_text("n1")

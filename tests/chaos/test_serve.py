@@ -231,7 +231,10 @@ def test_a_run_that_was_never_checked_says_what_became_of_it(browser, runs, monk
     fresh = out / "fresh"
     (fresh / "parts").mkdir(parents=True)
     (fresh / "plan.json").write_bytes((run_dir / "plan.json").read_bytes())
-    assert "unfinished" in browser.get("/runs/fresh").text
+    unfinished = browser.get("/runs/fresh").text
+    assert "unfinished" in unfinished
+    assert "cachequake check fresh" in unfinished
+    assert "/static/live.js" not in unfinished  # it would find nothing, reload the page, and so on for ever
     (fresh / "parts" / "controller.jsonl").write_text("")
     page = browser.get("/runs/fresh").text
     assert "running" in page
