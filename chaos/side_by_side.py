@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from chaos.errors import BadInput
@@ -47,5 +48,17 @@ def workers(jobs: int) -> Iterator[Each]:
 
 def _settle(numbers: Queue[int]) -> None:
     """Let this worker, and what it starts, have a processor that the others have not, as long as there are enough."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     allowed = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {allowed[numbers.get() % len(allowed)]})
+
+
+def _end_with_the_parent() -> None:
+    """A pool does not hear of a parent that was killed: its workers would finish what they do, and then wait for ever.
+
+    What a worker has started ends with it, as a controller does whose input is closed.
+    """
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
