@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from chaos.report.charts import cycle, intervals
 from chaos.report.charts.embed import Charts, zoom
@@ -24,8 +25,10 @@ from checkers.finding import Anomaly
 from checkers.history import NEVER, History
 from nemeses.fault import ExecutedFault
 
-MOST_SHOWN = 240
+MOST_SHOWN = 160
 """Anomalies on the page, the first of each kind before the second of any; results.json lists more."""
+_MOST_ROWS = 640
+"""Operations of all of them together."""
 _MOST_OF_A_KIND = 40
 _OPEN = 2
 """Anomalies of one kind that are shown with their operations unfolded."""
@@ -55,7 +58,7 @@ class Anomalies:
         if not total:
             return tag("p", "None was found.")
         self.charts.define(intervals.specs() | {cycle.CYCLE: cycle.spec()})
-        shown = set(map(id, worst(self.result, MOST_SHOWN)))
+        shown = set(map(id, self._chosen()))
         kinds = {
             name: [anomaly for anomaly in anomalies if id(anomaly) in shown][:_MOST_OF_A_KIND]
             for name, anomalies in by_kind(self.result).items()
@@ -63,6 +66,17 @@ class Anomalies:
         indexes = (index for anomalies in kinds.values() for it in anomalies for index in it.operations)
         self.rows = rows_by_index(self.history.operations, indexes)
         return join([self._kind(name, anomalies, total[name]) for name, anomalies in kinds.items()])
+
+    def _chosen(self) -> list[Anomaly]:
+        """The anomalies to show, as many as there is room for, but one of each kind at least."""
+        candidates = worst(self.result, MOST_SHOWN)
+        sizes = accumulate(min(len(anomaly.operations), _MOST_OPERATIONS) for anomaly in candidates)
+        least = len(counts(self.result))
+        return [
+            anomaly
+            for place, (anomaly, rows) in enumerate(zip(candidates, sizes, strict=True))
+            if place < least or rows <= _MOST_ROWS
+        ]
 
     def _kind(self, name: str, anomalies: Sequence[Anomaly], total: int) -> Html:
         meaning = kind(name).meaning
@@ -123,9 +137,7 @@ class Anomalies:
         window = f"{max(first - _MARGIN_NS, 0) / 1e9:.6f} {(last + _MARGIN_NS) / 1e9:.6f}"
         shade = tag("span", tag("i", class_="key band"), f" {name_of(fault)}") if fault is not None else ""
         there = tag("a", "show in the timeline", href="#timeline", data_show=window, data_axis=AXIS)
-        return tag(
-            "figure", zoom(axis, f"anomaly {self.number}", specs=intervals.CHOICES, more=join([there, shade])), plot
-        )
+        return tag("figure", zoom(axis, f"anomaly {self.number}", more=join([there, shade])), plot)
 
     def _operations(self, rows: Sequence[int]) -> Html:
         return table(

@@ -51,7 +51,7 @@ def read_logs(logs: Path, history: History) -> list[Line]:
     return sorted(lines, key=lambda line: line.time)  # those of one time stay in the order of their log
 
 
-def around(lines: Sequence[Line], moments: Collection[int], most: int = 36) -> list[Line]:
+def around(lines: Sequence[Line], moments: Collection[int], most: int = 24) -> list[Line]:
     """Up to `most` lines within `NEAR_NS` of one of the moments, in the order of time.
 
     The nearest of each moment come before the second nearest of any, so that no moment takes the room of the others.

@@ -355,7 +355,7 @@ def _intervals(charts: Charts, operations: Operations, rows: Sequence[int]) -> H
         whole=shown["whole"],
         height=shown["height"],
     )
-    bar = zoom("intervals", "operations", specs=intervals.CHOICES)
+    bar = zoom("intervals", "operations")
     return tag("figure", tag("figcaption", tag("b", label)), bar, plot) if plot else Html()
 
 

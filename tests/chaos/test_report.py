@@ -16,6 +16,8 @@ from chaos.report.charts import embed
 from chaos.report.html import page, write_report
 from chaos.report.markup import Html, escaped, tag
 from chaos.report.series import roles, timeline
+from chaos.report.words import KINDS
+from checkers.finding import Anomaly, Finding, Verdict
 from checkers.history import Event, from_events
 
 EVIL = "<script>alert(1)</script>"
@@ -155,6 +157,14 @@ def test_an_empty_history_still_has_a_report(sample: Sample) -> None:
 def test_a_report_of_a_hundred_thousand_operations_stays_below_two_megabytes(tmp_path: Path) -> None:
     sample = sample_run(rate=1_150)
     assert len(sample.history.operations) > 100_000
+    indexes = sample.history.operations.index.tolist()
+    anomalies = [
+        Anomaly(name, "words " * 60, indexes[50 * place : 50 * place + 20], fault=0)
+        for name in KINDS
+        for place in range(60)
+    ]
+    counts = dict.fromkeys(KINDS, 60)
+    sample.result.findings["all"] = Finding("all", Verdict.INVALID, None, counts, {"checked": 1}, anomalies)
 
     path = write_report(tmp_path, sample.result, sample.history, sample.executed)
 

@@ -208,9 +208,11 @@
   }
 
   function fill(bar) {
-    const choices = Object.entries(JSON.parse(bar.dataset.specs ?? "{}"));
-    const chosen = axes.get(bar.dataset.axis).spec;
-    const kinds = choices.map(([label, spec]) => button(label, "", { spec }));
+    const axis = axes.get(bar.dataset.axis);
+    const chosen = axis.spec;
+    const kinds = told.charts[axis.ids[0]].specs
+      .filter((spec) => told.specs[spec].usermeta)
+      .map((spec) => button(told.specs[spec].usermeta.choice, "", { spec }));
     for (const kind of kinds) kind.setAttribute("aria-pressed", String(kind.dataset.spec === chosen));
     bar.prepend(...BUTTONS.map(([zoom, sign, title]) => button(sign, title, { zoom })), ...kinds);
     bar.append(document.createElement("output"));

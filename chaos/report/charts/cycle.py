@@ -13,7 +13,7 @@ CYCLE = "cycle"
 WIDTH, HEIGHT = 680, 300
 _ACROSS, _UP = 150, 88
 """Half of the circle's width and height, in pixels."""
-_BEND, _PIECES, _CLEAR = 0.22, 24, 24
+_BEND, _PIECES, _CLEAR = 0.22, 12, 24
 """How far an edge bends outwards, of its length; how many straight pieces it is drawn with; its distance from dots."""
 
 _ROOM, _LETTER = 165, 7.5

@@ -85,14 +85,11 @@ class Charts:
         return len(self._charts)
 
 
-def zoom(axis: str, what: str, *, specs: Mapping[str, str] | None = None, more: object = "") -> Html:
-    """Where the script puts buttons that choose the stretch of an axis which its charts show.
-
-    `specs` are names of specifications, by the label of a button that chooses them; `more` stands behind the buttons.
-    """
-    label = f"{what}: the stretch that is shown"
-    choices = msgspec.json.encode(specs).decode() if specs else None
-    return tag("div", more, class_="zoom", role="toolbar", aria_label=label, data_axis=axis, data_specs=choices)
+def zoom(axis: str, what: str, *, more: object = "") -> Html:
+    """Where the script puts buttons that choose the stretch of an axis which its charts show; `more` is behind them."""
+    return tag(
+        "div", more, class_="zoom", role="toolbar", aria_label=f"{what}: the stretch that is shown", data_axis=axis
+    )
 
 
 @cache

@@ -20,8 +20,6 @@ from nemeses.fault import ExecutedFault
 LINE = 40
 """Pixels of a line."""
 IN_ORDER, TO_SCALE = "intervals-in-order", "intervals-to-scale"
-CHOICES = {"in order": IN_ORDER, "to scale": TO_SCALE}
-"""Labels of the buttons that choose between the charts."""
 _FINAL_PROCESS = 1_000_000
 """Final reads have processes from here on (see the conventions of the history)."""
 _LETTER, _PLOT = 6.3, 860
@@ -32,8 +30,13 @@ def specs() -> dict[str, Spec]:
     """Both charts; each takes the parameters `since`, `until`, `lines` and `moments` from what it draws."""
     in_order = {"title": None, "tickMinStep": 1, "labelExpr": "moments[datum.value] || ''", "labelOverlap": "greedy"}
     return {
-        IN_ORDER: _spec("first", "last", {**in_order, "labelSeparation": 8, "tickCount": {"expr": "length(moments)"}}),
-        TO_SCALE: _spec("a", "b", SECONDS),
+        IN_ORDER: _spec(
+            "in order",
+            "first",
+            "last",
+            {**in_order, "labelSeparation": 8, "tickCount": {"expr": "length(moments)"}},
+        ),
+        TO_SCALE: _spec("to scale", "a", "b", SECONDS),
     }
 
 
@@ -47,8 +50,10 @@ def chart(operations: Operations, rows: Sequence[int], fault: ExecutedFault | No
     until, margin = times[-1], max((times[-1] - times[0]) // 30, 1000)
     end = until + margin
     place[NEVER] = len(times) + 1
-    bars = [_bar(operations, row, place, end) for row in sorted(rows, key=lambda row: int(operations.start[row]))]
-    lines = _into_lines(bars, _PLOT / (len(times) + 1))
+    ordered = sorted(rows, key=lambda row: int(operations.start[row]))
+    bars = [_bar(operations, row, place, end) for row in ordered]
+    processes = [process_name(int(operations.process[row])) for row in ordered]
+    lines = _into_lines(bars, processes, _PLOT / (len(times) + 1))
     return {
         "data": {"operations": bars, "faults": [] if fault is None else _band(fault, place, end)},
         "params": {
@@ -66,7 +71,7 @@ def process_name(process: int) -> str:
     return "final" if process >= _FINAL_PROCESS else f"p{process}"
 
 
-def _spec(start: str, end: str, axis: Mapping[str, Any]) -> Spec:
+def _spec(name: str, start: str, end: str, axis: Mapping[str, Any]) -> Spec:
     x = stretch(start, axis)
     span = {"x": x, "x2": {"field": end}}
     y = {
@@ -93,14 +98,25 @@ def _spec(start: str, end: str, axis: Mapping[str, Any]) -> Spec:
         "fontSize": 11,
         "clip": True,
     }
+    tip = [
+        {"field": "label", "title": "operation"},
+        {"field": "began", "title": "from"},
+        {"field": "ended", "title": "to"},
+        {"field": "outcome"},
+    ]
     spec = {
+        "usermeta": {"choice": name},  # what the button that chooses it is called
         "height": LINE,
         "params": [{"name": "lines", "value": []}, {"name": "moments", "value": []}],
         "layer": [
             {"data": {"name": "faults"}, "mark": shade, "encoding": {**span, "tooltip": {"field": "told"}}},
             {
                 "data": {"name": "operations"},
-                "encoding": {"y": y, "color": coloured("outcome", OUTCOMES), "tooltip": {"field": "told"}},
+                "transform": [
+                    {"calculate": "format(datum.a, ',.6f') + ' s'", "as": "began"},
+                    {"calculate": "datum.never ? 'never' : format(datum.b, ',.6f') + ' s'", "as": "ended"},
+                ],
+                "encoding": {"y": y, "color": coloured("outcome", OUTCOMES), "tooltip": tip},
                 "layer": [
                     {"mark": {"type": "bar", "height": 12, "yOffset": 3, "clip": True}, "encoding": span},
                     {
@@ -124,8 +140,7 @@ def _times(operations: Operations, rows: Sequence[int], fault: ExecutedFault | N
 
 def _bar(operations: Operations, row: int, place: Mapping[int, int], until: int) -> dict[str, Any]:
     start, end = int(operations.start[row]), int(operations.end[row])
-    outcome = TYPES[operations.type[row]]
-    node = operations.node_name(row)
+    outcome, node = TYPES[operations.type[row]], operations.node_name(row)
     label = f"{describe(operations, row)}{'' if outcome == 'ok' else f' ({outcome})'}{f' at {node}' if node else ''}"
     return {
         "a": start / 1e9,
@@ -133,9 +148,8 @@ def _bar(operations: Operations, row: int, place: Mapping[int, int], until: int)
         "first": place[start],
         "last": place[end],
         "outcome": outcome,
-        "process": process_name(int(operations.process[row])),
         "label": label,
-        "told": f"{label}: {seconds(start)} to {'never' if end == NEVER else seconds(end)}",
+        **({"never": True} if end == NEVER else {}),
     }
 
 
@@ -155,15 +169,15 @@ def _band(fault: ExecutedFault, place: Mapping[int, int], until: int) -> list[di
     ]
 
 
-def _into_lines(bars: Sequence[dict[str, Any]], step: float) -> list[str]:
+def _into_lines(bars: Sequence[dict[str, Any]], processes: Sequence[str], step: float) -> list[str]:
     """Give each bar a `line`, and return the names of the lines: those of one process follow each other.
 
     A process gets another line where labels would overlap; `step` is the room of one moment in pixels.
     """
     names: list[str] = []
-    for process in dict.fromkeys(bar["process"] for bar in bars):
+    for process in dict.fromkeys(processes):
         free: list[float] = []
-        for bar in (bar for bar in bars if bar["process"] == process):
+        for bar in (bar for bar, its in zip(bars, processes, strict=True) if its == process):
             left, wide = bar["first"] * step, _LETTER * len(bar["label"])
             if bar["first"] * step > 0.6 * _PLOT:
                 left -= wide
