@@ -70,7 +70,9 @@ class Campaign(msgspec.Struct):
         pace = 60 * len(self.trials) / max(self.seconds, 0.001)
         lines = [f"{self.scenario}: {len(self.trials)} seeds in {self.seconds:.0f} s ({pace:.0f} a minute)"]
         lines.append(", ".join(f"claims {verdict}: {count}" for verdict, count in sorted(claims.items())))
-        lines += [f"{kind}: {len(seeds)} seeds, the first is {seeds[0]}" for kind, seeds in sorted(found.items())]
+        for kind, seeds in sorted(found.items()):
+            many = f"{len(seeds)} seeds, the first is" if len(seeds) > 1 else "1 seed,"
+            lines.append(f"{kind}: {many} {seeds[0]}")
         lines += [f"seed {trial.seed} failed: {trial.error}" for trial in self.trials if trial.error]
         lines += [f"seed {trial.seed} is not repeatable: {trial.differs}" for trial in self.trials if trial.differs]
         if self.verified:

@@ -1,6 +1,7 @@
 """The blocks of code on a page, each as an example that is tried; see CONTRIBUTING.md for what may stand in a page.
 
-A block whose first line is `# NAME.ext` is a file that the page's commands find. Everything of one page happens in one
+A block whose first line is `# NAME.ext`, or that the comment `<!-- file: NAME -->` goes before, is a file that the
+page's commands find. Everything of one page happens in one
 directory of its own, in order.
 """
 
@@ -29,7 +30,7 @@ from chaos.suite import load_suite
 from chaos.yaml_source import parse_yaml
 
 FENCES = RawFencedCodeBlockLexer(re.compile(r"(?P<language>[^\n]*)\n"))
-MARKER = re.compile(r"<!-- (?P<what>not run|exit|not a scenario): (?P<words>[^>]+) -->\s*\Z")
+MARKER = re.compile(r"<!-- (?P<what>not run|exit|file|not a scenario): (?P<words>[^>]+) -->\s*\Z")
 FILE = re.compile(r"# ([\w./-]+\.\w+)\n")
 
 
@@ -39,13 +40,15 @@ class Block(NamedTuple):
     language: str
     text: str
     marked: str | None
-    """What the comment before it says of it: `not run`, `not a scenario` or `exit`."""
+    """What the comment before it says of it: `not run`, `not a scenario`, `exit` or `file`."""
     words: str
-    """The reason, or the exit code."""
+    """The reason, the exit code, or the name of the file."""
 
     @property
     def file(self) -> str | None:
         """The name of the file that it is."""
+        if self.marked == "file":
+            return self.words
         named = FILE.match(self.text)
         return named[1] if named else None
 
