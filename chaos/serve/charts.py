@@ -56,7 +56,7 @@ def _trend() -> Spec:
         },
         "encoding": {
             "x": {"field": "run", "type": "ordinal", "axis": _LABELS, "scale": {"paddingInner": 0.15}},
-            "y": upright("anomalies", axis={"format": "~s", "tickMinStep": 1}),
+            "y": upright("anomalies", axis={"format": ",d", "tickMinStep": 1}),
             "href": {"field": "link"},
             "tooltip": [{"field": "name", "title": "run"}, {"field": "anomalies", "format": ","}, {"field": "state"}],
         },
@@ -71,7 +71,7 @@ def _density() -> Spec:
         "encoding": {
             "x": stretch("a", SECONDS),
             "x2": {"field": "b"},
-            "y": upright("high", axis={"format": "~s", "tickMinStep": 1}, scale={"domainMin": 0}),
+            "y": upright("high", axis={"format": ",d", "tickMinStep": 1}, scale={"domainMin": 0}),
             "y2": {"field": "low"},
             "color": coloured("outcome", OUTCOMES),
             "tooltip": {"field": "told", "title": "operations"},

@@ -212,9 +212,8 @@ def test_a_picture_of_it_can_be_made(show: Open, pictured: Path, tmp_path: Path)
     visited = show(pictured)
     for chart in visited.page.locator("section[aria-labelledby=timeline] .plot").all():
         drawn(chart)
-    visited.page.locator("#timeline").evaluate("(it) => it.scrollIntoView()")
 
-    width, height, size = visited.picture((pictures() or tmp_path) / "report.png", 1000)
+    width, height, size = visited.picture((pictures() or tmp_path) / "report.png", 1040, first="#timeline")
 
-    assert (width, height) == (WIDTH, 1000)
+    assert (width, height) == (WIDTH, 1040)
     assert 10_000 < size < 300_000

@@ -153,10 +153,11 @@ class Visit:
                 break
         return set(wanted), {it["html"] for it in focused}, {it["html"] for it in focused if not it["seen"]}
 
-    def picture(self, path: Path, height: int = HEIGHT) -> tuple[int, int, int]:
-        """Take a picture of what a window of this height shows, in light colours; its width, height and bytes."""
+    def picture(self, path: Path, height: int, first: str = "body") -> tuple[int, int, int]:
+        """Take a picture of a window of this height with `first` at its top; its width, its height and its bytes."""
         self.page.set_viewport_size({"width": WIDTH, "height": height})
         self.page.emulate_media(color_scheme="light")
+        self.page.locator(first).evaluate("(it) => scrollBy(0, it.getBoundingClientRect().top - 24)")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path)
         return *struct.unpack(">II", path.read_bytes()[16:24]), path.stat().st_size
