@@ -7,6 +7,7 @@
   const drawn = new Map(); // id -> the view of a chart that was drawn
   const axes = new Map(); // name -> what is shown of it
   const STEP = 1.6;
+  const AXIS = 28; // pixels below a plot
   const CLOSEST = 1e-6; // of the whole axis
 
   for (const [id, chart] of Object.entries(told.charts)) {
@@ -232,7 +233,8 @@
   );
   for (const [id, chart] of Object.entries(told.charts)) {
     const place = document.getElementById(id);
-    place.style.minHeight = `${heightOf(chart, chart.specs[0]) + 12}px`; // what is below does not move once it is drawn
+    place.style.minHeight = `${heightOf(chart, chart.specs[0]) + AXIS}px`; // what is below does not move once it is drawn
+    if (axes.has(chart.axis)) place.dataset.shown = shownOf(axes.get(chart.axis)).join(" ");
     sight.observe(place);
   }
 })();
