@@ -1,12 +1,13 @@
 """What the tests of pages share: one browser a file, and two runs."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from chromium import chromium, pictures
 from playwright.sync_api import Browser
-from recorded_runs import Recorded, record, record_gallery
+from recorded_runs import Recorded, record_gallery, recorded_once
 
 
 @pytest.fixture(scope="module")  # not longer: while it is there, nobody else in this process can run an event loop
@@ -17,7 +18,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    return record(tmp_path_factory.mktemp("browser") / "runs")
+    own = tmp_path_factory.getbasetemp()
+    return recorded_once(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from fake_cluster import FakeCluster
 from memory_system import run
 
@@ -41,9 +43,19 @@ class Recorded:
     """Made by the controller on servers that are made up; nothing is wrong."""
 
 
+def recorded_once(directory: Path) -> Recorded:
+    """The runs below a directory that several processes share: the first one makes them, the others wait for it."""
+    with (directory / "recorded.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = directory / "recorded.json"
+        if not made.exists():
+            made.write_bytes(msgspec.json.encode(record(directory / "runs"), enc_hook=str))
+        return msgspec.json.decode(made.read_bytes(), type=Recorded, dec_hook=lambda kind, value: kind(value))
+
+
 def record(out: Path) -> Recorded:
     """Make the runs. Takes some seconds."""
-    scenario = load_scenario("primary-partition", {"deploy": "virtual", "duration": "5s"})
+    scenario = load_scenario("primary-partition", {"deploy": "virtual", "duration": "5s", "clients.count": 6})
     failed = run_scenario(scenario, seed=2, out=out)
     plain = next(anomaly.key for anomaly in failed.result.anomalies("rolled-back-read", "lost-write") if anomaly.key)
     evil = f"{EVIL}{{{plain}}}"  # by its tag in braces it belongs to the same slot
