@@ -21,8 +21,9 @@ def staleness_section(charts: Charts, result: Result) -> Html:
     metrics: Mapping[str, Any] = finding.metrics if finding else {}
     if not metrics.get("checked"):
         return tag("p", "No read of this run is of a kind whose staleness can be measured.")
+    back = _rolled_back(metrics)
     if not metrics.get("stale"):
-        return tag("p", f"None of {metrics['checked']:,} reads was stale.")
+        return tag("p", f"None of {metrics['checked']:,} reads was stale.{back}")
     bars = staleness.rows(metrics)
     charts.define({staleness.STALENESS: staleness.spec()})
     plot = charts.place(
@@ -31,7 +32,7 @@ def staleness_section(charts: Charts, result: Result) -> Html:
     quantiles = {**(metrics.get("quantiles_ms") or {}), "max": metrics.get("max_ms", 0.0)}
     said = (
         f"{metrics['stale']:,} of {metrics['checked']:,} reads were stale, at the most by {metrics['max_ms']:,.1f} ms "
-        f"and {metrics.get('max_versions', 0):,} versions."
+        f"and {metrics.get('max_versions', 0):,} versions.{back}"
     )
     by = [
         [who, f"{group['stale']:,}", f"{group['max_ms']:,.1f} ms"]
@@ -50,6 +51,14 @@ def staleness_section(charts: Charts, result: Result) -> Html:
             ),
         ]
     )
+
+
+def _rolled_back(metrics: Mapping[str, Any]) -> str:
+    count = metrics.get("rolled_back")
+    if not count:
+        return ""
+    most = f"by up to {metrics['rolled_back_max_ms']:,.1f} ms"
+    return f" Not counted: {count:,} reads {most} that only writes contradict which were lost (rolled-back reads)."
 
 
 def nodes_section(charts: Charts, history: History) -> Html:

@@ -18,6 +18,8 @@ def test_a_healthy_system_keeps_every_claim(tmp_path):
     assert all(result.findings[name].metrics["checked"] > 50 for name in ("durability", "multikey", "linearizability"))
     assert [progress.phase for progress in told] == ["load", "heal", "converge", "final reads"]
     assert sum(read_executed(run_dir).operations.values()) == sum(result.operations.values()) - len(finals(run_dir))
+    start = load(run_dir / HISTORY).context[0].value
+    assert (start["phase"], start["wall"][:11]) == ("start", "1970-01-01T")  # by the clock of the system in memory
 
 
 def finals(run_dir):

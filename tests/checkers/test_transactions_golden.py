@@ -229,6 +229,17 @@ def test_names_the_anomaly_and_its_transactions(
     assert all(f"peration {operation}" in str(finding.anomalies) for operation in operations)
 
 
+@pytest.mark.parametrize(("name", "txns", "counts", "operations"), GOLDEN, ids=[name for name, *_ in GOLDEN])
+def test_edges_lead_from_each_transaction_of_a_cycle_to_the_next(
+    name: str, txns: list[Txn], counts: dict[str, int], operations: list[int]
+) -> None:
+    for anomaly in check_transactions(history(txns)).anomalies:
+        edges = anomaly.edges
+        assert bool(edges) == anomaly.kind.startswith(("G0", "G1c", "G-", "G2"))
+        assert [edge.after for edge in edges] == [edge.before for edge in [*edges[1:], *edges[:1]]]
+        assert not edges or {edge.before for edge in edges} == set(anomaly.operations)
+
+
 def test_every_kind_has_a_golden_history() -> None:
     rare = {"G-nonadjacent-process", "G-nonadjacent-realtime"}
     assert {kind for _, _, counts, _ in GOLDEN for kind in counts} | rare == set(RULES_OUT)

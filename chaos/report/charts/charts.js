@@ -212,7 +212,7 @@
     const axis = axes.get(bar.dataset.axis);
     const chosen = axis.spec;
     const kinds = told.charts[axis.ids[0]].specs
-      .filter((spec) => told.specs[spec].usermeta)
+      .filter((spec) => told.specs[spec].usermeta?.choice)
       .map((spec) => button(told.specs[spec].usermeta.choice, "", { spec }));
     for (const kind of kinds) kind.setAttribute("aria-pressed", String(kind.dataset.spec === chosen));
     bar.prepend(...BUTTONS.map(([zoom, sign, title]) => button(sign, title, { zoom })), ...kinds);
@@ -233,7 +233,9 @@
   );
   for (const [id, chart] of Object.entries(told.charts)) {
     const place = document.getElementById(id);
-    place.style.minHeight = `${heightOf(chart, chart.specs[0]) + AXIS}px`; // what is below does not move once it is drawn
+    const { usermeta } = told.specs[chart.specs[0]];
+    const tall = heightOf(chart, chart.specs[0]) + (usermeta?.below ?? AXIS);
+    place.style.minHeight = `${tall}px`; // what is below does not move once it is drawn
     if (axes.has(chart.axis)) place.dataset.shown = shownOf(axes.get(chart.axis)).join(" ");
     sight.observe(place);
   }

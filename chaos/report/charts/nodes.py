@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chaos.report.answers import Answers
-from chaos.report.charts.style import OUTCOMES, Spec, coloured, rows, whole
+from chaos.report.charts.style import OUTCOMES, Spec, coloured, milliseconds, rows, whole
 
 ANSWERS, WAITS = "answers", "waits"
 
@@ -50,8 +50,7 @@ def _answers(names: Sequence[str]) -> Spec:
 
 def _waits(names: Sequence[str]) -> Spec:
     def x(name: str) -> Spec:
-        axis = {"title": None, "labelExpr": "format(datum.value, '~r') + ' ms'", "labelOverlap": True, "tickCount": 5}
-        return {"field": name, "type": "quantitative", "scale": {"type": "log"}, "axis": axis}
+        return {"field": name, "type": "quantitative", "scale": {"type": "log"}, "axis": milliseconds()}
 
     def dot(name: str) -> Spec:
         mark = {"type": "point", "filled": True, "opacity": 1, "size": 70, "color": f"var(--{name})"}

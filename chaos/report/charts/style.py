@@ -68,6 +68,13 @@ SECONDS: Spec = {"title": None, "labelExpr": "datum.label + ' s'", "labelOverlap
 """The axis of time in seconds."""
 
 
+def milliseconds() -> Spec:
+    """The axis of a logarithmic scale of milliseconds; marks that are not within it are left out."""
+    marks = [float(f"{digit}e{power}") for power in range(-3, 7) for digit in (1, 3)]
+    label = "format(datum.value, '~r') + ' ms'"
+    return {"values": marks, "labelExpr": label, "labelOverlap": "greedy", "title": None}
+
+
 def upright(field: str, title: str | None = None, **more: Any) -> Spec:
     """The encoding of a number by the vertical axis, with its labels in the gutter."""
     axis = {"title": title, "minExtent": GUTTER, "maxExtent": GUTTER, "tickCount": 4, **more.pop("axis", {})}

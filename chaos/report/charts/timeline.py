@@ -6,7 +6,18 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from chaos.report.charts.style import GUTTER, OUTCOMES, SECONDS, Spec, coloured, rows, stretch, upright, whole
+from chaos.report.charts.style import (
+    GUTTER,
+    OUTCOMES,
+    SECONDS,
+    Spec,
+    coloured,
+    milliseconds,
+    rows,
+    stretch,
+    upright,
+    whole,
+)
 from chaos.report.fault_words import slots
 from chaos.report.series import Segment, Timeline
 from chaos.report.words import enumeration, seconds
@@ -135,9 +146,7 @@ def _latency() -> list[Spec]:
             "mark": {"type": "line", "clip": True, "strokeJoin": "round", "strokeCap": "round"},
             "encoding": {
                 "x": stretch("m", SECONDS),
-                "y": upright(
-                    "ms", scale={"type": "log"}, axis={"labelExpr": "format(datum.value, '~r') + ' ms'", "tickCount": 5}
-                ),
+                "y": upright("ms", scale={"type": "log"}, axis=milliseconds()),
                 "color": coloured("quantile", QUANTILES),
                 "strokeWidth": width,
             },
@@ -169,6 +178,7 @@ def _faults(lanes: int) -> Spec:
     edge = {"type": "tick", "color": "var(--band)", "thickness": 2, "clip": True}
     text = {"type": "text", "align": "left", "dx": 5, "fontSize": 11, "clip": True}
     return {
+        "usermeta": {"below": 8},  # pixels that the script keeps free: there are no labels
         "height": max(22 * lanes, 1),
         "data": {"name": "faults"},
         "encoding": {"y": lane, "tooltip": {"field": "told", "title": "fault"}},
