@@ -230,15 +230,6 @@ def test_a_run_that_is_under_way_is_shown_as_it_grows(show: Open, recorded: Reco
         shutil.rmtree(growing)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_everything_can_be_reached_by_keyboard(show: Open, recorded: Recorded, page: str) -> None:
-    wanted, reached, unseen = show(path_of(page, recorded)).by_keyboard()
-
-    assert wanted
-    assert wanted <= reached
-    assert not unseen
-
-
 def test_enter_opens_what_has_the_focus(show: Open, recorded: Recorded) -> None:
     page = show("/").page
     page.locator(f"tbody a[href='/runs/{recorded.failed.name}']").focus()
@@ -257,9 +248,14 @@ def test_enter_opens_what_has_the_focus(show: Open, recorded: Recorded) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_it_is_readable_in_light_in_dark_and_in_a_narrow_window(show: Open, recorded: Recorded, page: str) -> None:
+def test_everybody_can_use_it(show: Open, recorded: Recorded, page: str) -> None:
+    """By keyboard alone, in light, in dark, and in a narrow window."""
     shown = show(path_of(page, recorded))
 
+    wanted, reached, unseen = shown.by_keyboard()
+    assert wanted
+    assert wanted <= reached
+    assert not unseen
     assert shown.faint("light") == []
     assert shown.faint("dark") == []
     assert shown.too_wide(400) == []
