@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import chromium, pictures
+from chromium import chromium, pictures, program
 from playwright.sync_api import Browser
 from recorded_runs import Recorded, record_gallery, recorded_once
 
@@ -18,6 +18,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    program()  # without a browser the runs are for nobody
     own = tmp_path_factory.getbasetemp()
     return recorded_once(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 

@@ -111,17 +111,22 @@ def pictures() -> Path | None:
     return Path(wanted) if wanted else None
 
 
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser without a window. Skips the test where there is none; where CI=true, fails it."""
-    program = shutil.which("chromium")
-    if program is None:
+def program() -> str:
+    """Where Chromium is. Skips the test where there is none; where CI=true, fails it."""
+    found = shutil.which("chromium")
+    if found is None:
         why = "the tests of pages need Debian's chromium: apt install chromium"
         if os.environ.get("CI") == "true":
             pytest.fail(why)
         pytest.skip(why)
+    return found
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser without a window."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=program(), args=_ARGUMENTS)
         yield browser
         browser.close()
 
