@@ -214,8 +214,8 @@ class _Pieces(io.RawIOBase):
 
 def _static(request: Request) -> Response:
     name = request.path_params["file"]
-    if name not in _STATIC:
+    where, kind = _STATIC.get(name, ("chaos.serve", ""))
+    file = package(where).joinpath(name)
+    if not kind or not file.is_file():  # the script of charts is made when the package is installed
         return _missing("There is no such file.")
-    where, kind = _STATIC[name]
-    headers = {"X-Content-Type-Options": "nosniff"}
-    return Response(package(where).joinpath(name).read_bytes(), media_type=kind, headers=headers)
+    return Response(file.read_bytes(), media_type=kind, headers={"X-Content-Type-Options": "nosniff"})

@@ -88,7 +88,7 @@ class Charts:
 def zoom(axis: str, what: str, *, more: object = "") -> Html:
     """Where the script puts buttons that choose the stretch of an axis which its charts show; `more` is behind them."""
     return tag(
-        "div", more, class_="zoom", role="toolbar", aria_label=f"{what}: the stretch that is shown", data_axis=axis
+        "div", more, class_="zoom", role="group", aria_label=f"{what}: the stretch that is shown", data_axis=axis
     )
 
 
