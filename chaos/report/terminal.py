@@ -112,9 +112,7 @@ def _fold(line: str, width: int) -> list[str]:
     body = line.lstrip()
     head, gap, _ = body.partition("  ")
     indent = len(line) - len(body) + (len(head) + 2 if gap and len(head) < 24 else 0)
-    return textwrap.wrap(
-        line, max(width, 40), subsequent_indent=" " * indent, break_on_hyphens=False, drop_whitespace=False
-    ) or [""]
+    return textwrap.wrap(line, max(width, 40), subsequent_indent=" " * indent, break_on_hyphens=False) or [""]
 
 
 def _short(path: Path) -> str:
