@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,24 +42,55 @@ ODD = [
     {"fault": "power-loss", "target": "a replica", "at": "6s", "for": "500ms"},
     {"fault": "skew", "offset": "5s", "direction": "behind", "at": "500ms", "for": "3s"},
 ]
+CRASH = {"fault": "migrate-crash", "victim": "source", "target": "primary of k0", "at": "500ms", "for": "3s"}
+CUT = {"fault": "partition", "shape": "isolate", "target": "primary of k0", "with_clients": 2}
 BRIEF = {
-    "primary-partition": {},
-    "migration-crash": {},
+    "migration-crash": {"duration": "5s", "nemesis": [CRASH]},
     "everything": {"duration": "8s"},
-    "steady": {"duration": "7s", "nemesis": ODD, "cluster.config": {"appendonly": "yes"}},
+    "steady": {"duration": "7s", "nemesis": ODD, "cluster.config": {"appendonly": "yes", "save": "1 1"}},
 }
+CUT_OFF = {"duration": "5s", "nemesis": [{**CUT, "at": "500ms", "for": "3s"}]}
+"""Scenario `primary-partition`, but shorter."""
+
+
+def the_same_twice(name, out, **overrides):
+    """Run a scenario twice, see that all files of bytes that time decides are equal, and return the first run."""
+    first, second = (run(name, out / side, **overrides) for side in ("first", "second"))
+    for file in (HISTORY, TRACE, *(f"logs/n{number}.log" for number in range(1, 7))):
+        assert (first.run_dir / file).read_bytes() == (second.run_dir / file).read_bytes(), f"{file} of two runs differ"
+    return first
 
 
 @pytest.mark.parametrize(("name", "overrides"), BRIEF.items(), ids=BRIEF)
 def test_the_same_seed_gives_the_same_bytes(tmp_path, name, overrides):
-    first, second = (run(name, tmp_path / side, **overrides).run_dir for side in ("first", "second"))
-    for file in (HISTORY, TRACE, *(f"logs/n{number}.log" for number in range(1, 7))):
-        assert (first / file).read_bytes() == (second / file).read_bytes(), f"{file} of two runs differ"
-    assert read_executed(first).error is None
+    done = the_same_twice(name, tmp_path, **overrides)
+    assert read_executed(done.run_dir).error is None
+    saved = "Background saving terminated with success" in (done.run_dir / "logs" / "n1.log").read_text()
+    assert saved is ("cluster.config" in overrides)
 
 
-def test_verify_says_that_nothing_differs_and_names_what_does(tmp_path):
-    first = run("steady", tmp_path, duration="1s").run_dir
+def test_a_cut_off_primary_loses_what_it_acknowledged_and_the_same_every_time(tmp_path):
+    done = the_same_twice("primary-partition", tmp_path, **CUT_OFF)
+    assert done.result.count("lost-write") > 0
+    (fault,) = read_executed(done.run_dir).faults
+    assert fault.error is None
+    assert fault.evidence["inject"]["views"], "the nodes themselves saw the cut"
+    assert load(done.run_dir / HISTORY).header["isolation"] == "simulated network"
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory):
+    """A second without faults."""
+    return run("steady", tmp_path_factory.mktemp("quiet"), duration="1s")
+
+
+def test_another_seed_gives_another_history(tmp_path, quiet):
+    other = run("steady", tmp_path, 8, duration="1s").run_dir
+    assert (quiet.run_dir / HISTORY).read_bytes() != (other / HISTORY).read_bytes()
+
+
+def test_verify_says_that_nothing_differs_and_names_what_does(tmp_path, quiet):
+    first = shutil.copytree(quiet.run_dir, tmp_path / quiet.run_dir.name)
     same = verify_run(first, out=tmp_path)
     assert same.exit_code == 0, same.in_words()
     assert same.turns > 1_000
@@ -76,7 +108,7 @@ def test_verify_says_that_nothing_differs_and_names_what_does(tmp_path):
 
 
 def test_a_campaign_runs_seeds_side_by_side_and_keeps_those_that_found_something(tmp_path):
-    lossy = load_scenario("primary-partition", {"deploy": "virtual"})
+    lossy = load_scenario("primary-partition", {"deploy": "virtual", **CUT_OFF})
     done = run_campaign(lossy, range(1, 3), jobs=2, out=tmp_path)
     assert [trial.seed for trial in done.trials] == [1, 2]
     assert done.exit_code == 1, done.in_words()
@@ -88,29 +120,8 @@ def test_a_campaign_runs_seeds_side_by_side_and_keeps_those_that_found_something
     assert list((tmp_path / "quiet").iterdir()) == []
 
 
-def test_another_seed_gives_another_history(tmp_path):
-    histories = {(run("steady", tmp_path, seed, duration="1s").run_dir / HISTORY).read_bytes() for seed in (1, 2)}
-    assert len(histories) == 2
-
-
-def test_persistence_and_snapshots_are_repeatable(tmp_path):
-    overrides = {"duration": "2s", "cluster.config": {"appendonly": "yes", "appendfsync": "everysec", "save": "1 1"}}
-    first, second = (run("steady", tmp_path / side, **overrides).run_dir for side in ("first", "second"))
-    assert (first / TRACE).read_bytes() == (second / TRACE).read_bytes()
-    assert "Background saving terminated with success" in (first / "logs" / "n1.log").read_text()
-
-
-def test_a_cut_off_primary_loses_what_it_acknowledged(tmp_path):
-    done = run("primary-partition", tmp_path)
-    assert done.result.count("lost-write") > 0
-    (fault,) = read_executed(done.run_dir).faults
-    assert fault.error is None
-    assert fault.evidence["inject"]["views"], "the nodes themselves saw the cut"
-    assert load(done.run_dir / HISTORY).header["isolation"] == "simulated network"
-
-
-def test_without_faults_nothing_is_found_and_nothing_is_left(tmp_path):
-    done = run("steady", tmp_path, duration="2s")
+def test_without_faults_nothing_is_found_and_nothing_is_left(quiet):
+    done = quiet
     assert done.result.claims_verdict == "hold", done.result.claims
     for checker in ("durability", "linearizability", "multikey", "sessions", "slots", "staleness", "transactions"):
         assert done.result.findings[checker].metrics["checked"] > 0, checker
