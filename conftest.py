@@ -8,12 +8,12 @@ from sybil.integration.pytest import SybilItem
 PAGES = Sybil(
     [blocks_of],
     patterns=["README.md", "CONTRIBUTING.md", "docs/*.md", "docs/*/*.md"],
-    excludes=["docs/_build/*"],
+    excludes=["docs/_build/*", "docs/generated/*"],
     setup=enter,
     teardown=leave,
 )
 
-collect_ignore = ["docs/_build", "docs/example-plugin"]
+collect_ignore = ["docs/_build", "docs/generated", "docs/example-plugin"]
 pytest_collect_file = PAGES.pytest()
 
 

@@ -11,7 +11,10 @@ from page_commands import commands_in, read_command
 from sybil import Sybil
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MADE = {"_build", "generated"}
+"""Where a build of the documentation leaves pages."""
+WRITTEN = [page for page in sorted((ROOT / "docs").rglob("*.md")) if not MADE & set(page.relative_to(ROOT).parts)]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *WRITTEN]
 SPAN = r"`((?:cachequake|make|pytest) [^`<>|\\[]+)`"
 
 
