@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
 T = TypeVar("T")
 PREFIX = "cachequake."
@@ -60,8 +60,11 @@ def declared() -> Mapping[str, list[EntryPoint]]:
 
 def distributions() -> dict[str, str]:
     """Versions of the distributions that add anything, by name."""
-    found = {entry.dist.name: entry.dist.version for entries in declared().values() for entry in entries if entry.dist}
-    return dict(sorted(found.items()))
+    return {name: distribution.version for name, distribution in sorted(_adding().items())}
+
+
+def _adding() -> dict[str, Distribution]:
+    return {entry.dist.name: entry.dist for entries in declared().values() for entry in entries if entry.dist}
 
 
 def strays(groups: Iterable[str]) -> dict[str, str]:
@@ -77,10 +80,9 @@ def strays(groups: Iterable[str]) -> dict[str, str]:
 
 def metadata_files() -> list[Path]:
     """What installed distributions that add anything are known by: where it says so, and their names."""
-    found = {entry.dist.name: entry.dist for entries in declared().values() for entry in entries if entry.dist}
     return [
         Path(str(dist.locate_file(file)))
-        for dist in found.values()
+        for dist in _adding().values()
         for file in dist.files or ()
         if file.name in ("entry_points.txt", "METADATA")
     ]

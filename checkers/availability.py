@@ -71,7 +71,12 @@ def check_availability(history: History) -> Finding:
 
 def _latency(operations: Operations) -> dict[str, float]:
     chosen = (operations.type == OK) & ~operations.final
-    took = np.sort(operations.end[chosen] - operations.start[chosen]) / 1e6
+    return quantiles_ms(operations.end[chosen] - operations.start[chosen])
+
+
+def quantiles_ms(took_ns: NDArray[np.int64]) -> dict[str, float]:
+    """Of latencies in nanoseconds: `p50` and `p99` by nearest rank, and `max`; empty where there are none."""
+    took = np.sort(took_ns) / 1e6
     if not len(took):
         return {}
     ranks = {"p50": 0.5, "p99": 0.99, "max": 1.0}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from chaos.report.charts import cycle, intervals
-from chaos.report.charts.embed import Charts, zoom
+from chaos.report.charts.embed import Charts, figure, zoom
 from chaos.report.charts.timeline import name_of
 from chaos.report.logs import Line, around
 from chaos.report.markup import Html, join, tag
@@ -166,8 +166,8 @@ class Anomalies:
             ]
             for it in anomaly.edges
         ]
-        caption = tag("figcaption", tag("b", "The cycle: each must come before the next"))
-        return tag("figure", caption, plot, table(["from", "", "to", "because the first"], rows), class_="cycle")
+        listed = table(["from", "", "to", "because the first"], rows)
+        return figure("The cycle: each must come before the next", plot, listed, class_="cycle")
 
     def _logged(self, rows: Sequence[int], fault: ExecutedFault | None) -> Html:
         """What servers logged near the operations and the fault, and nothing where they logged nothing."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from checkers.availability import quantiles_ms
 from checkers.history import NEVER, OK, TYPES, History
 
 NOBODY = "nobody"
 """Stands for operations that no node answered."""
-_QUANTILES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,6 @@ def answers(history: History) -> list[Answers]:
         own = load & (operations.node < 0 if name == NOBODY else operations.node == code)
         kinds = np.bincount(operations.type[own], minlength=len(TYPES))
         done = own & (operations.type == OK) & (operations.end != NEVER)
-        took = np.sort(operations.end[done] - operations.start[done]) / 1e6
-        quantiles = {
-            quantile: float(took[max(int(np.ceil(share * len(took))), 1) - 1])
-            for quantile, share in _QUANTILES.items()
-            if len(took)
-        }
+        quantiles = quantiles_ms(operations.end[done] - operations.start[done])
         found.append(Answers(name, dict(zip(TYPES, kinds.tolist(), strict=True)), quantiles))
     return [who for who in found if who.name != NOBODY or any(who.counts.values())]

@@ -72,9 +72,13 @@ def slots(ranges: Iterable[Sequence[int]]) -> str:
     return f"{'slot' if single else 'slots'} {shown}" if shown else "no slots"
 
 
+def _mapping(told: Any) -> dict[str, Any]:
+    return told if isinstance(told, dict) else {}  # a history of another origin has other fields
+
+
 def told_by(event: Event) -> dict[str, Any]:
     """The fields of an event that is no operation; none where it has another value."""
-    return event.value if isinstance(event.value, dict) else {}
+    return _mapping(event.value)
 
 
 def injected(name: str, told: dict[str, Any]) -> str:
@@ -91,9 +95,7 @@ def injected(name: str, told: dict[str, Any]) -> str:
 
 def _exactly(told: dict[str, Any]) -> str:
     """Where a fault knows more of its moment: `before its 3rd fsync, of appendonly.aof`, or the bytes under way."""
-    evidence = told.get("evidence")
-    if not isinstance(evidence, dict):
-        return ""
+    evidence = _mapping(told.get("evidence"))
     if isinstance(died := evidence.get("died"), dict):
         to = "to" if died.get("call") == "send" else "of"
         return f" {died.get('moment')} its {ordinal(died['number'])} {died['call']}, {to} {died['of']}"
@@ -122,10 +124,6 @@ def who(told: dict[str, Any], roles: bool = False) -> str:
 def healed(name: str, told: dict[str, Any]) -> str:
     """How a fault of kind `name` ended, and what it left, from what its event `heal` tells."""
     return _HEALED.get(name, f"{name} of {{nodes}} was undone").format(nodes=who(told)) + _left_open(told)
-
-
-def _mapping(told: Any) -> dict[str, Any]:
-    return told if isinstance(told, dict) else {}  # a history of another origin has other fields
 
 
 def _left_open(told: dict[str, Any]) -> str:

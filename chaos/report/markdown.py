@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from chaos.report.words import GLYPHS, HOLDS, counted, counts, judged, kind, measured, printable, sentence, worst
+from chaos.report.words import GLYPHS, HOLDS, counted, counts, cut, judged, kind, measured, printable, sentence, worst
 from chaos.result import ClaimResult, Result
 
 REPORT = "report.md"
@@ -46,7 +46,7 @@ def _lines(result: Result) -> Iterator[str]:
         yield ""
         for anomaly in anomalies:
             which = _which(anomaly.kind, counts(result)[anomaly.kind])
-            yield f"- **{plain(which)}**: {plain(_cut(anomaly.explanation))}"
+            yield f"- **{plain(which)}**: {plain(cut(anomaly.explanation, _LETTERS))}"
     yield from ("", *_fenced("console", result.reproduce))
     yield from ("", plain(_environment(result)))
 
@@ -85,7 +85,3 @@ def plain(text: str) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(printable(text).split())
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LETTERS else f"{text[: _LETTERS - 4].rstrip()} ..."

@@ -7,8 +7,8 @@ from typing import Any
 
 from chaos.report.answers import answers
 from chaos.report.charts import nodes, staleness
-from chaos.report.charts.embed import Charts
-from chaos.report.charts.style import OUTCOMES
+from chaos.report.charts.embed import Charts, figure
+from chaos.report.charts.style import OUTCOMES, QUANTILES
 from chaos.report.markup import Html, join, tag
 from chaos.report.tables import table
 from chaos.result import Result
@@ -26,9 +26,8 @@ def staleness_section(charts: Charts, result: Result) -> Html:
         return tag("p", f"None of {metrics['checked']:,} reads was stale.{back}")
     bars = staleness.rows(metrics)
     charts.define({staleness.STALENESS: staleness.spec()})
-    plot = charts.place(
-        "chart-staleness", "Stale reads by how stale they were", [staleness.STALENESS], {"staleness": bars}
-    )
+    heading = "Stale reads by how stale they were"
+    plot = charts.place("chart-staleness", heading, [staleness.STALENESS], {"staleness": bars})
     quantiles = {**(metrics.get("quantiles_ms") or {}), "max": metrics.get("max_ms", 0.0)}
     said = (
         f"{metrics['stale']:,} of {metrics['checked']:,} reads were stale, at the most by {metrics['max_ms']:,.1f} ms "
@@ -41,7 +40,7 @@ def staleness_section(charts: Charts, result: Result) -> Html:
     return join(
         [
             tag("p", said),
-            tag("figure", tag("figcaption", tag("b", "Stale reads by how stale they were")), plot) if plot else Html(),
+            figure(heading, plot) if plot else Html(),
             tag(
                 "div",
                 table(["stale", "reads"], [[bar["stale"], f"{bar['reads']:,}"] for bar in bars]),
@@ -70,21 +69,20 @@ def nodes_section(charts: Charts, history: History) -> Html:
     figures = []
     for name, heading, keys in (
         (nodes.ANSWERS, "Operations by the node that answered", OUTCOMES),
-        (nodes.WAITS, "Latency of ok operations (logarithmic)", ("p50", "p99", "max")),
+        (nodes.WAITS, "Latency of ok operations (logarithmic)", QUANTILES),
     ):
         if not data[name]:
             continue
         plot = charts.place(f"chart-{name}", heading, [name], {name: data[name]})
-        legend = [tag("span", tag("i", class_=f"key {key}"), f" {key}") for key in keys]
         if plot:
-            figures.append(tag("figure", tag("figcaption", tag("b", heading), " ", *legend), plot))
+            figures.append(figure(heading, plot, keys={key: key for key in keys}))
     rows = [
         [
             who.name,
             *(f"{who.counts[outcome]:,}" for outcome in OUTCOMES),
-            *(f"{who.latency_ms[name]:,.2f} ms" if who.latency_ms else "" for name in ("p50", "p99", "max")),
+            *(f"{who.latency_ms[name]:,.2f} ms" if who.latency_ms else "" for name in QUANTILES),
         ]
         for who in answered
     ]
-    listed = table(["node", *OUTCOMES, "p50", "p99", "max"], rows)
+    listed = table(["node", *OUTCOMES, *QUANTILES], rows)
     return join([tag("div", *figures, class_="beside") if figures else Html(), listed])

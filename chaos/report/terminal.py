@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from chaos.report.words import GLYPHS, in_passing, judged, measured, printable, sentence, worst
+from chaos.report.words import GLYPHS, cut, in_passing, judged, measured, printable, sentence, worst
 from chaos.result import Result
 from checkers.finding import Verdict
 
@@ -66,7 +66,7 @@ def _lines(result: Result, run_dir: Path | None, story: Sequence[str]) -> Iterat
     if story:
         yield "", ""
         yield "bold", "What happened"
-        yield from (("", f"  {_cut(line)}") for line in _shortened(story))
+        yield from (("", f"  {cut(line, _STORY_LETTERS)}") for line in _shortened(story))
     if anomalies := worst(result):
         yield "", ""
         yield "bold", "Worst anomalies"
@@ -101,10 +101,6 @@ def _shortened(story: Sequence[str]) -> list[str]:
         return list(story)
     left_out = f"{'...':>11}  {len(story) - _MOST_STORY + 1} more, see the report"
     return [*story[: _MOST_STORY - 4], left_out, *story[-3:]]
-
-
-def _cut(line: str) -> str:
-    return line if len(line) <= _STORY_LETTERS else f"{line[: _STORY_LETTERS - 4].rstrip()} ..."
 
 
 def _fold(line: str, width: int) -> list[str]:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from chaos.report.charts import timeline as drawn
-from chaos.report.charts.embed import Charts, zoom
+from chaos.report.charts.embed import Charts, figure, zoom
+from chaos.report.charts.style import QUANTILES
 from chaos.report.markup import Html, join, tag
 from chaos.report.series import Segment, Timeline, end_of, roles, timeline
 from chaos.report.tables import folded, table
@@ -19,7 +20,7 @@ AXIS = "run"
 _LEGENDS = {
     "throughput": ("ok",),
     "errors": ("fail", "info"),
-    "latency": drawn.QUANTILES,
+    "latency": QUANTILES,
 }
 _NAMES = {
     "cut": "cut off",
@@ -68,10 +69,9 @@ def timeline_section(charts: Charts, history: History, executed: Sequence[Execut
 
 
 def _figure(charts: Charts, name: str, colours: Sequence[str], until: float) -> Html:
-    legend = [tag("span", tag("i", class_=f"key {it}"), f" {_NAMES.get(it, it)}") for it in colours]
     plot = charts.place(f"chart-{name}", _HEADINGS[name], [name], AXIS, axis=AXIS, whole={name: [0, until]})
-    caption = tag("figcaption", tag("b", _HEADINGS[name]), *(" " if legend else ()), *legend)
-    return tag("figure", caption, plot) if plot else Html()
+    keys = {it: _NAMES.get(it, it) for it in colours}
+    return figure(_HEADINGS[name], plot, keys=keys) if plot else Html()
 
 
 def _fault_table(faults: Sequence[ExecutedFault]) -> Html:
@@ -93,11 +93,11 @@ def _bucket_table(series: Timeline) -> Html:
         [
             seconds(start),
             *(f"{series.rates[outcome][place]:,.0f}" for outcome in ("ok", "fail", "info")),
-            *(_milliseconds(float(series.latency_ms[name][place])) for name in drawn.QUANTILES),
+            *(_milliseconds(float(series.latency_ms[name][place])) for name in QUANTILES),
         ]
         for place, start in enumerate(series.starts.tolist())
     ]
-    return table(["from", "ok", "fail", "info", *(f"{name}, ms" for name in drawn.QUANTILES)], rows)
+    return table(["from", "ok", "fail", "info", *(f"{name}, ms" for name in QUANTILES)], rows)
 
 
 def _milliseconds(value: float) -> str:

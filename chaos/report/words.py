@@ -286,6 +286,11 @@ def text(value: Any, most: int = 120) -> str:
     return f"{plain[:half]}...{plain[-half:]}"
 
 
+def cut(line: str, most: int) -> str:
+    """A line of at most `most` letters: of a longer one its beginning."""
+    return line if len(line) <= most else f"{line[: most - 4].rstrip()} ..."
+
+
 def printable(value: object) -> str:
     """`value` as text without control characters, which could move a terminal's cursor or upset a browser."""
     return str(value).translate(_CONTROLS)

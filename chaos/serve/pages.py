@@ -9,7 +9,7 @@ from itertools import chain
 from urllib.parse import quote, urlencode
 
 from chaos.report.charts import intervals
-from chaos.report.charts.embed import OURS, VEGA, Charts, missing, zoom
+from chaos.report.charts.embed import OURS, VEGA, Charts, figure, missing, zoom
 from chaos.report.markup import Html, join, tag
 from chaos.report.tables import operation_cells, table
 from chaos.report.words import GLYPHS, HOLDS, by_kind, counted, counts, kind, measured
@@ -147,7 +147,7 @@ def _trend(charts: Charts, runs: Sequence[Summary]) -> Html:
     charts.define(drawn.specs())
     rows = drawn.trend(checked, [_link(run.name) for run in checked])
     plot = charts.place("chart-trend", label, [drawn.TREND], {"runs": rows})
-    return tag("figure", tag("figcaption", tag("b", label)), plot) if plot else missing()
+    return figure(label, plot) if plot else missing()
 
 
 # One run
@@ -335,7 +335,7 @@ def _density(charts: Charts, page: Page) -> Html:
         axis="run",
         whole={drawn.DENSITY: [0, until]},
     )
-    return tag("figure", tag("figcaption", tag("b", label)), zoom("run", "the run"), plot) if plot else missing()
+    return figure(label, zoom("run", "the run"), plot) if plot else missing()
 
 
 def _intervals(charts: Charts, operations: Operations, rows: Sequence[int]) -> Html:
@@ -356,7 +356,7 @@ def _intervals(charts: Charts, operations: Operations, rows: Sequence[int]) -> H
         height=shown["height"],
     )
     bar = zoom("intervals", "operations")
-    return tag("figure", tag("figcaption", tag("b", label)), bar, plot) if plot else Html()
+    return figure(label, bar, plot) if plot else Html()
 
 
 def _pager(run: Summary, query: Query, page: Page) -> Html:

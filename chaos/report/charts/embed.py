@@ -85,6 +85,13 @@ class Charts:
         return len(self._charts)
 
 
+def figure(heading: str, *content: object, keys: Mapping[str, str] | None = None, class_: str | None = None) -> Html:
+    """Content under a heading; `keys` says what colours mean: words by the name of a colour."""
+    legend = [tag("span", tag("i", class_=f"key {colour}"), f" {words}") for colour, words in (keys or {}).items()]
+    caption = tag("figcaption", tag("b", heading), *(" " if legend else ()), *legend)
+    return tag("figure", caption, *content, class_=class_)
+
+
 def zoom(axis: str, what: str, *, more: object = "") -> Html:
     """Where the script puts buttons that choose the stretch of an axis which its charts show; `more` is behind them."""
     return tag(

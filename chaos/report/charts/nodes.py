@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chaos.report.answers import Answers
-from chaos.report.charts.style import OUTCOMES, Spec, coloured, milliseconds, rows, whole
+from chaos.report.charts.style import OUTCOMES, QUANTILES, Spec, coloured, milliseconds, rows, whole
 
 ANSWERS, WAITS = "answers", "waits"
 
@@ -56,13 +56,13 @@ def _waits(names: Sequence[str]) -> Spec:
         mark = {"type": "point", "filled": True, "opacity": 1, "size": 70, "color": f"var(--{name})"}
         return {"mark": mark, "encoding": {"x": x(name)}}
 
-    tip = [{"field": "node"}, *({"field": name, "format": ",.3f"} for name in ("p50", "p99", "max"))]
+    tip = [{"field": "node"}, *({"field": name, "format": ",.3f"} for name in QUANTILES)]
     return {
         "height": 24 * len(names),
         "data": {"name": "waits"},
         "encoding": {"y": rows("node", names), "tooltip": tip},
         "layer": [
             {"mark": {"type": "rule", "color": "var(--rule)"}, "encoding": {"x": x("p50"), "x2": {"field": "max"}}},
-            *(dot(name) for name in ("p50", "p99", "max")),
+            *(dot(name) for name in QUANTILES),
         ],
     }

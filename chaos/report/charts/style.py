@@ -15,6 +15,8 @@ Spec = dict[str, Any]
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 """Names the version of the language; nothing is fetched from there."""
 OUTCOMES = ("ok", "fail", "info")
+QUANTILES = ("p50", "p99", "max")
+"""Of latencies."""
 GUTTER = 62
 """Pixels left of every plot for the labels of its axis, so that plots under each other have one axis of time."""
 

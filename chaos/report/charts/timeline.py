@@ -9,6 +9,7 @@ from typing import Any
 from chaos.report.charts.style import (
     GUTTER,
     OUTCOMES,
+    QUANTILES,
     SECONDS,
     Spec,
     coloured,
@@ -23,7 +24,6 @@ from chaos.report.series import Segment, Timeline
 from chaos.report.words import enumeration, seconds
 from nemeses.fault import ExecutedFault
 
-QUANTILES = ("p50", "p99", "max")
 STATES = ("primary", "replica", "sentinel", "refusing", "down")
 HITS = ("cut", "hit")
 """What a fault does to a node while it holds: cuts it off, or something else."""
