@@ -28,8 +28,8 @@ from capped import find, held, in_words  # noqa: E402
 from chaos.run import run_scenario  # noqa: E402
 from chaos.scenario import load_scenario  # noqa: E402
 from checkers import load  # noqa: E402
+from checkers.events import OK  # noqa: E402
 from checkers.fillings import HITS, fillings  # noqa: E402
-from checkers.history import OK  # noqa: E402
 
 CLIENTS = 30
 SIZE = 4_000

@@ -30,7 +30,8 @@ from numpy.typing import NDArray  # noqa: E402
 from chaos.run import run_scenario  # noqa: E402
 from chaos.scenario import load_scenario  # noqa: E402
 from checkers import load  # noqa: E402
-from checkers.history import OK, History  # noqa: E402
+from checkers.events import OK  # noqa: E402
+from checkers.history import History  # noqa: E402
 
 CLIENTS = 30
 WARM_UP_S = 2.0

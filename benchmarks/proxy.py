@@ -34,7 +34,7 @@ from chaos.job import Job, Share  # noqa: E402
 from chaos.member import Member  # noqa: E402
 from chaos.member import servers as members  # noqa: E402
 from checkers import load  # noqa: E402
-from checkers.history import OK  # noqa: E402
+from checkers.events import OK  # noqa: E402
 from nemeses.stream import derive  # noqa: E402
 
 SHARDS = 4

@@ -24,8 +24,9 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / 
 
 from object_histories import record  # noqa: E402
 
+from checkers.events import Event  # noqa: E402
 from checkers.finding import Finding  # noqa: E402
-from checkers.history import Event, History, from_events  # noqa: E402
+from checkers.history import History, from_events  # noqa: E402
 from checkers.linearizability_general import check_model  # noqa: E402
 
 

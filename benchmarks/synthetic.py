@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from checkers.history import INFO, NEVER, OK, TYPES, Event, History, Operations
+from checkers.events import INFO, NEVER, OK, TYPES, Event
+from checkers.history import History, Operations
 
 NODES = ("n1", "n2", "n3")
 MEMBERS = ("a", "b", "c")

@@ -18,7 +18,7 @@ from chaos.finals import OWNER
 from chaos.operation import Doubtful, Refused
 from chaos.topologies.rest import info, offered
 from chaos.workloads.cachefill import NAME, CacheFill, entry_of
-from checkers.history import Event
+from checkers.events import Event
 from nemeses.system import System, SystemFault
 
 Record = Callable[[Event], None]

@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
+import checkers
 from chaos.result import CLAIMS_BROKEN, CLAIMS_HOLD, CLAIMS_UNKNOWN, NO_CLAIMS, ClaimResult
 from chaos.units import duration, share, show_duration, show_share
 from chaos.yaml_source import nearest
-from checkers import CHECKERS
 from checkers.finding import Finding, Verdict, kinds_of
 
 WHOLE = ("count", "number")
@@ -109,7 +109,7 @@ SUBJECTS: Mapping[str, Subject] = {
 def subjects() -> Mapping[str, Subject]:
     """Every claim that can be made: `SUBJECTS`, and those about the kinds of anomaly that other packages look for."""
     added: dict[str, Subject] = {}
-    for checker, check in CHECKERS.items():
+    for checker, check in checkers.CHECKERS.items():
         for kind, meaning in kinds_of(check).items():
             if meaning.claim not in SUBJECTS:
                 others = added[meaning.claim].kinds if meaning.claim in added else ()
@@ -129,7 +129,7 @@ def parse_claim(name: str, value: Any) -> Claim:
     """Read one claim of a scenario. Raises ValueError naming the nearest valid claim or limit."""
     subject = _subject(name)
     if subject is None:
-        broken = "".join(f"; {problem}" for problem in CHECKERS.problems())
+        broken = "".join(f"; {problem}" for problem in checkers.CHECKERS.problems())
         raise ValueError(f"unknown claim {name!r}{nearest(name, sorted(subjects()))}{broken}")
     whole = next((limit for limit in subject.limits if limit in WHOLE), None)
     if isinstance(value, int) and not isinstance(value, bool) and whole is not None:

@@ -42,7 +42,7 @@ from chaos.topologies.base import Shared, Topology
 from chaos.workloads import WORKLOADS
 from chaos.workloads.cachefill import NAME as CACHE_FILL
 from chaos.workloads.cachefill import CacheFill
-from checkers.history import FORMAT, VERSION, Event
+from checkers.events import FORMAT, VERSION, Event
 from nemeses import schedule
 from nemeses.system import Membership, SystemFault, Thread, threads_of
 from nemeses.undoing import undo_all

@@ -38,8 +38,8 @@ from chaos.topologies.cluster import CLUSTER, SLOTS, ClusterTopology
 from chaos.workloads import WORKLOADS, Workload
 from chaos.workloads.base import unique_value
 from checkers import CHECKERS, Anomaly, Finding, History, Meaning, Verdict
+from checkers.events import FAIL, INFO, OK
 from checkers.finding import Collector
-from checkers.history import FAIL, INFO, OK
 from nemeses import FAULTS, Fault, Strike
 from nemeses.evidence import await_proof, began, info, on_each
 from nemeses.fault import Check

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from chaos.operation import Doubtful, Operation, Refused
-from checkers.history import Event
+from checkers.events import Event
 from nemeses.system import ReplyError, System, SystemFault
 
 OWNER, REPLICA, STARTER = 1_000_000, 1_000_001, 1_000_100

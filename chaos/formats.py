@@ -19,7 +19,7 @@ from chaos.plan import Plan
 from chaos.result import Result
 from chaos.schema import DIALECT, Schema, scenario_schema
 from chaos.store import Executed
-from checkers.history import Event
+from checkers.events import Event
 
 
 class Node(msgspec.Struct):

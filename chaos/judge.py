@@ -14,8 +14,9 @@ from chaos.report.html import write_report
 from chaos.report.markdown import write_markdown
 from chaos.result import CLAIMS_HOLD, CLAIMS_UNKNOWN, Result, Server
 from chaos.store import PLAN, Executed, finish_history, read_executed
+from checkers.events import TYPES
 from checkers.finding import merge
-from checkers.history import TYPES, History
+from checkers.history import History
 
 
 def check_run(run_dir: Path) -> Result:

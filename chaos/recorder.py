@@ -12,7 +12,7 @@ from threading import Lock
 
 import msgspec
 
-from checkers.history import Event
+from checkers.events import Event
 
 
 class Recorder:

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.context import Range, Timeline
+from checkers.events import NEVER, OK
 from checkers.finding import Collector, Finding
-from checkers.history import NEVER, OK, History, Operations
+from checkers.history import History, Operations
 from checkers.keyslot import SLOTS, key_slot
 
 WINDOW_MS = 100

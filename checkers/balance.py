@@ -30,9 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.context import Timeline
+from checkers.events import NEVER, OK
 from checkers.fillings import HITS
 from checkers.finding import Collector, Finding
-from checkers.history import NEVER, OK, History, Operations
+from checkers.history import History, Operations
 from checkers.resizes import Resize, resizes
 from checkers.zones import FILLED, ways
 

@@ -31,9 +31,10 @@ from numpy.typing import NDArray
 
 from checkers.balance import AROUND_NS, stretches_of
 from checkers.context import Timeline
+from checkers.events import NEVER, OK
 from checkers.fillings import HITS, NO_VERSION, Fillings, Numbers, Spans, fillings
 from checkers.finding import Collector, Finding
-from checkers.history import NEVER, OK, History
+from checkers.history import History
 
 STEP_NS = 250_000_000
 FEWEST = 20

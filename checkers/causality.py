@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.history import OK
+from checkers.events import OK
 from checkers.zones import Ints, Registers, packed
 
 Flags = NDArray[np.bool_]

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from checkers.history import NEVER, Event, History
+from checkers.events import NEVER, Event
+from checkers.history import History
 
 OBSERVER_LAG_NS = 1_000_000_000
 """A generous bound for how long a change of role may have gone unrecorded: ten polls."""

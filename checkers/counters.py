@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.elements import counter_keys
+from checkers.events import FAIL, INFO, OK
 from checkers.fates import owners_answer
-from checkers.history import FAIL, INFO, OK, Operations
+from checkers.history import Operations
 
 Numbers = NDArray[np.int64]
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from checkers.history import FAIL, NEVER, History, Operations
+from checkers.events import FAIL, NEVER
+from checkers.history import History, Operations
 
 _GAP = 2
 """Columns between an instant and the next."""

@@ -20,9 +20,10 @@ import numpy as np
 from checkers.context import Timeline, keys_have_slots, seconds
 from checkers.counters import Tally, fewest, most, tallies_of
 from checkers.elements import Elements, elements_of
+from checkers.events import FAIL, INFO, OK
 from checkers.fates import FATES, INITIAL, KEPT, LOST, NOBODY, SUPERSEDED, UNKNOWN, Fates, owners_answer, register_fates
 from checkers.finding import Anomaly, Collector, Finding
-from checkers.history import FAIL, INFO, OK, History, Operations
+from checkers.history import History, Operations
 from checkers.keyslot import key_slot
 
 Read = tuple[int, Any]

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from checkers.events import FAIL, OK
 from checkers.fates import owners_answer
-from checkers.history import FAIL, OK, Operations
+from checkers.history import Operations
 
 
 @dataclass

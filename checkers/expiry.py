@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 
 from checkers.context import Timeline, seconds
+from checkers.events import FAIL, NEVER, OK
 from checkers.finding import Anomaly, Collector, Finding
-from checkers.history import FAIL, NEVER, OK, History, Operations
+from checkers.history import History, Operations
 from checkers.linearizability import name_key
 from checkers.models import freeze, shown
 from checkers.reigns import reigns

@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.context import Timeline
-from checkers.history import NEVER, OK, History, Operations
+from checkers.events import NEVER, OK
+from checkers.history import History, Operations
 from checkers.keyslot import key_slot
 from checkers.lineage import Lineage
 from checkers.reigns import contradicted

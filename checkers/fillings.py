@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.history import OK, Operations
+from checkers.events import OK
+from checkers.history import Operations
 from checkers.zones import FILLED
 
 HITS = ("hit", "negative")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from checkers.history import History
+if TYPE_CHECKING:
+    from checkers.history import History
 
 
 class Verdict(enum.StrEnum):
@@ -73,7 +74,7 @@ class Finding(msgspec.Struct):
     anomalies: list[Anomaly] = []
 
 
-Checker = Callable[[History], Finding]
+Checker = Callable[["History"], Finding]
 """May have an attribute `kinds`: see `kinds_of`."""
 
 

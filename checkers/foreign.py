@@ -22,7 +22,8 @@ import msgspec
 import numpy as np
 
 from checkers import edn
-from checkers.history import FORMAT, NEVER, OK, TYPES, Event, History, HistoryError, from_events, load
+from checkers.events import FORMAT, NEVER, OK, TYPES, Event
+from checkers.history import History, HistoryError, from_events, load
 from checkers.models import shown
 
 READS = ("read", "get")

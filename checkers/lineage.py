@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from checkers.context import OBSERVER_LAG_NS, Timeline, View
-from checkers.history import NEVER
+from checkers.events import NEVER
 from checkers.reigns import ENDING
 
 

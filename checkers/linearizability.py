@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from checkers.context import Timeline
+from checkers.events import FAIL, NEVER
 from checkers.finding import Anomaly, Collector, Finding
-from checkers.history import FAIL, NEVER, History, Operations
+from checkers.history import History, Operations
 from checkers.zones import Ints, Registers, clashes, prepare
 
 CHECKER = "linearizability"

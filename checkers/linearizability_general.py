@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from checkers.context import Timeline, seconds
+from checkers.events import FAIL, NEVER, OK
 from checkers.finding import Anomaly, Collector, Finding, Verdict
-from checkers.history import FAIL, NEVER, OK, History, Operations
+from checkers.history import History, Operations
 from checkers.linearizability import CHECKER, KIND, name_key
 from checkers.models import MODELS, UNSEEN, Call, Model, freeze, shown
 from checkers.search import Budget, Outcome, search

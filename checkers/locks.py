@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from checkers.context import Timeline, seconds
+from checkers.events import FAIL, NEVER, OK
 from checkers.finding import Anomaly, Collector, Finding
-from checkers.history import FAIL, NEVER, OK, History, Operations
+from checkers.history import History, Operations
 from checkers.linearizability import name_key
 from checkers.models import freeze, shown
 

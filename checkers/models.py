@@ -26,7 +26,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from checkers.history import OK, History
+from checkers.events import OK
+from checkers.history import History
 
 
 class _Mark(enum.Enum):

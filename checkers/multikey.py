@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.context import Timeline, in_cluster, keys_have_slots, seconds
+from checkers.events import FAIL, OK
 from checkers.finding import Anomaly, Collector, Finding
-from checkers.history import FAIL, OK, History, Operations
+from checkers.history import History, Operations
 
 REFUSABLE = "cross-slot"
 """`via` of operations that the server must refuse: all keys are declared, and lie in several slots."""

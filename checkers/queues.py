@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from checkers.context import Timeline, seconds
+from checkers.events import FAIL, INFO, OK
 from checkers.finding import Anomaly, Collector, Finding
-from checkers.history import FAIL, INFO, OK, History, Operations
+from checkers.history import History, Operations
 from checkers.linearizability import name_key
 from checkers.models import freeze, shown
 

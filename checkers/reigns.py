@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.context import OBSERVER_LAG_NS, Timeline
-from checkers.history import NEVER, Operations
+from checkers.events import NEVER
+from checkers.history import Operations
 from checkers.zones import Ints, packed
 
 ENDING = frozenset({"kill", "terminate", "restart", "migrate-crash", "power-loss", "crash", "kill-at"})

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.context import Timeline
-from checkers.history import OK
+from checkers.events import OK
 from checkers.reigns import contradicted, reigns
 from checkers.zones import SECOND_HAND, Ints, Registers, ways
 

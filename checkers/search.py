@@ -28,8 +28,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from checkers.events import NEVER
 from checkers.finding import Verdict
-from checkers.history import NEVER
 from checkers.models import INCONSISTENT, UNSEEN, Call, Model, Step
 
 _WIDTHS = (1, 2, 4, 8, 16, 32, sys.maxsize)

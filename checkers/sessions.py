@@ -26,8 +26,9 @@ import numpy as np
 
 from checkers.causality import Contradiction, across_keys
 from checkers.context import Timeline
+from checkers.events import OK
 from checkers.finding import Anomaly, Collector, Finding
-from checkers.history import OK, History
+from checkers.history import History
 from checkers.linearizability import at, name_operation, unknown
 from checkers.zones import Ints, Registers, packed, prepare
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from checkers.context import Timeline, seconds
 from checkers.elements import Elements, elements_of
+from checkers.events import FAIL, NEVER, OK
 from checkers.finding import MOST_LISTED, Anomaly, Collector, Finding
-from checkers.history import FAIL, NEVER, OK, History, Operations
+from checkers.history import History, Operations
 from checkers.linearizability import name_key
 from checkers.models import freeze, shown
 from checkers.zones import SECOND_HAND, ways

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.context import Range, Timeline, listed
+from checkers.events import FAIL, OK
 from checkers.finding import Anomaly, Collector
-from checkers.history import FAIL, OK, History, Operations
+from checkers.history import History, Operations
 from checkers.keyslot import SLOTS, key_slot
 
 LOOP = "redirect-loop"

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checkers.context import OBSERVER_LAG_NS, Timeline, in_cluster, keys_have_slots, proxies, seconds
+from checkers.events import OK
 from checkers.finding import Anomaly, Collector, Finding, Verdict
-from checkers.history import OK, History, Operations
+from checkers.history import History, Operations
 from checkers.keyslot import key_slot
 from checkers.settled import check_settled, route
 from checkers.zones import SECOND_HAND

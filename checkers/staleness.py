@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from checkers.atomicity import smallest_delta_ns, two_atomic
 from checkers.context import Timeline
+from checkers.events import NEVER
 from checkers.finding import Anomaly, Collector, Finding
-from checkers.history import NEVER, History
+from checkers.history import History
 from checkers.linearizability import at, name_operation, unknown
 from checkers.rollback import rolled_back
 from checkers.zones import SECOND_HAND, Ints, Registers, prepare, ways

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from checkers.events import OK
 from checkers.finding import Collector, Finding
-from checkers.history import OK, History
+from checkers.history import History
 from checkers.zones import Ints, Registers, prepare, ways
 
 BOUNDS_MS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_000)

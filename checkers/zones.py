@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.history import FAIL, NEVER, OK, History, HistoryError, Operations
+from checkers.events import FAIL, NEVER, OK
+from checkers.history import History, HistoryError, Operations
 
 Ints = NDArray[np.int64]
 

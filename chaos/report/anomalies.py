@@ -21,8 +21,9 @@ from chaos.report.tables import folded, operation_cells, table
 from chaos.report.timeline import AXIS
 from chaos.report.words import by_kind, counted, counts, kind, seconds, text, worst
 from chaos.result import Result
+from checkers.events import NEVER
 from checkers.finding import Anomaly
-from checkers.history import NEVER, History
+from checkers.history import History
 from nemeses.fault import ExecutedFault
 
 MOST_SHOWN = 160

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from checkers.availability import quantiles_ms
-from checkers.history import NEVER, OK, TYPES, History
+from checkers.events import NEVER, OK, TYPES
+from checkers.history import History
 
 NOBODY = "nobody"
 """Stands for operations that no node answered."""

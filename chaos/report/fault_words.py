@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chaos.report.words import enumeration, seconds
-from checkers.history import Event
+from checkers.events import Event
 from nemeses.call_rules import ordinal
 
 _INJECTED = {

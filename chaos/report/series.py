@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.history import FAIL, INFO, NEVER, OK, Event, History, Operations
+from checkers.events import FAIL, INFO, NEVER, OK, Event
+from checkers.history import History, Operations
 
 _BUCKETS_NS = tuple(n * 1_000_000 for n in (100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000))
 _MOST_BUCKETS = 240

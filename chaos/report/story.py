@@ -18,8 +18,9 @@ from chaos.report.series import rows_by_index, views
 from chaos.report.words import by_kind, counted, counts, enumeration, kind, seconds, text
 from chaos.result import Result
 from checkers.context import in_cluster
+from checkers.events import NEVER, OK, Event
 from checkers.finding import Anomaly
-from checkers.history import NEVER, OK, Event, History, Operations
+from checkers.history import History, Operations
 from nemeses.fault import ExecutedFault
 
 Moment = tuple[int, str]

@@ -8,7 +8,8 @@ from chaos.report.charts.intervals import process_name
 from chaos.report.markup import Html, tag
 from chaos.report.story import describe
 from chaos.report.words import text
-from checkers.history import NEVER, TYPES, Operations
+from checkers.events import NEVER, TYPES
+from checkers.history import Operations
 
 
 def table(headings: Sequence[object], rows: Sequence[Sequence[object]]) -> Html:

@@ -14,7 +14,7 @@ from chaos.operation import Operation
 from chaos.routes.filling import Course, Filler, Flight, Shared, Step
 from chaos.routes.machine import Effects, Machine, Task, Terms
 from chaos.workloads.cachefill import NAME
-from checkers.history import NEVER, Event
+from checkers.events import NEVER, Event
 
 PAUSE_NS = 20_000
 """From the beginning of an operation to that of the next, at least: in virtual time some would take none at all."""

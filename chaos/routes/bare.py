@@ -33,7 +33,7 @@ from chaos.routes.machine import Effects, Terms
 from chaos.routes.near import NAME, Near
 from chaos.routes.placement import Guided, Placement, Told
 from chaos.routes.slotmap import UnknownAddress
-from checkers.history import NEVER, Event
+from checkers.events import NEVER, Event
 
 MOST_HOPS = 16
 MOST_TRIES = 5

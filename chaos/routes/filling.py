@@ -30,7 +30,7 @@ from chaos.databases import Database, Row, connect
 from chaos.operation import Doubtful, Operation, Refused
 from chaos.outcomes import Outcome
 from chaos.workloads.cachefill import NAME, CacheFill, Entry
-from checkers.history import Event
+from checkers.events import Event
 from nemeses.stream import Stream, derive, word
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from chaos.access import Credentials
 from chaos.operation import Command, Operation
 from chaos.routes.links import Link
 from chaos.routes.slotmap import Directory
-from checkers.history import Event
+from checkers.events import Event
 
 
 class Plans(Protocol):

@@ -48,7 +48,7 @@ from chaos.routes.near import NAME
 from chaos.routes.slotmap import Directory, UnknownAddress
 from chaos.transport import CUT, RETRY_NS, local_address
 from chaos.workloads.cachefill import NAME as FILL
-from checkers.history import Event
+from checkers.events import Event
 
 INTERNAL = frozenset(
     {"HELLO", "AUTH", "CLIENT", "SELECT", "READONLY", "CLUSTER", "ASKING", "PING", "COMMAND", "INFO", "SENTINEL"}

@@ -27,7 +27,7 @@ from chaos.routes.bare import Bare
 from chaos.routes.links import Link
 from chaos.routes.machine import Effects, Task, Terms
 from chaos.routes.placement import Placement
-from checkers.history import NEVER, Event
+from checkers.events import NEVER, Event
 from nemeses.stream import Stream, derive, word
 
 CANDIDATES = 32

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chaos.store import HISTORY
-from checkers.history import NEVER, TYPES, History, Operations, load
+from checkers.events import NEVER, TYPES
+from checkers.history import History, Operations, load
 
 PAGE = 100
 """Operations on a page."""

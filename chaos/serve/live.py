@@ -10,7 +10,7 @@ import msgspec
 
 from chaos.serve.catalogue import is_running
 from chaos.store import PARTS
-from checkers.history import Event
+from checkers.events import Event
 
 _OUTCOMES = {b'"type":"ok"': "ok", b'"type":"fail"': "fail", b'"type":"info"': "info"}
 

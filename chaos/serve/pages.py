@@ -17,8 +17,9 @@ from chaos.result import Result
 from chaos.serve import charts as drawn
 from chaos.serve.catalogue import Summary
 from chaos.serve.explorer import PAGE, Page, Query
+from checkers.events import TYPES
 from checkers.finding import Anomaly
-from checkers.history import TYPES, History, Operations
+from checkers.history import History, Operations
 
 _GOOD = {"hold": True, "broken": False, "unknown": None}
 _CLASSES = {True: "good", False: "bad", None: "open"}

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from checkers.context import Timeline
+from checkers.events import NEVER
 from checkers.finding import Anomaly, Edge
-from checkers.history import NEVER
 from checkers.transactions.cycles import Cycle
 from checkers.transactions.graph import NAMES, PROCESS, REALTIME, RW, WR, WW
 from checkers.transactions.list_append import Lists

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from checkers.history import NEVER
+from checkers.events import NEVER
 from checkers.transactions.micro import Flags, Ints, Transactions
 from checkers.transactions.walks import components, matrix
 from checkers.transactions.where import suspected

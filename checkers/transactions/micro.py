@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from checkers.events import FAIL, OK
 from checkers.flat import APPEND, KINDS, NULL, PLAIN, READ, WRITE, Ints, Values
-from checkers.history import FAIL, OK, History, HistoryError, Operations
+from checkers.history import History, HistoryError, Operations
 
 __all__ = ["APPEND", "NULL", "PLAIN", "READ", "WRITE", "Flags", "Ints", "Transactions", "Writes", "flatten"]
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from checkers.history import NEVER
+from checkers.events import NEVER
 from checkers.transactions.micro import Flags, Ints
 
 ROUNDS = 60

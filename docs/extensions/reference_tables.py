@@ -27,7 +27,7 @@ from chaos.store import Executed
 from chaos.topologies import TOPOLOGIES
 from chaos.workloads import WORKLOADS
 from checkers import CHECKERS, Anomaly, Finding
-from checkers.history import Event
+from checkers.events import Event
 from nemeses import FAULTS, targets
 
 WHERE = {

@@ -6,7 +6,8 @@ from sample_run import sample_run
 
 from chaos.report.answers import NOBODY, answers
 from chaos.report.charts import nodes, staleness
-from checkers.history import TYPES, Event, from_events
+from checkers.events import TYPES, Event
+from checkers.history import from_events
 
 MS = 1_000_000
 

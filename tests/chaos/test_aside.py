@@ -17,7 +17,7 @@ from chaos.scenario import load_scenario
 from chaos.workloads import WORKLOADS, Mixture
 from chaos.workloads.cachefill import CacheFill, Entry, entry_of
 from checkers import check
-from checkers.history import FAIL, INFO, OK
+from checkers.events import FAIL, INFO, OK
 from nemeses.stream import Stream, word
 
 

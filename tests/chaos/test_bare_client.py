@@ -10,7 +10,7 @@ from chaos.routes.bare import Bare
 from chaos.routes.placement import OneNode
 from chaos.routes.slotmap import Directory
 from chaos.workloads import WORKLOADS, Mixture
-from checkers.history import FAIL, OK
+from checkers.events import FAIL, OK
 
 
 def only(name="register", **options):

@@ -11,7 +11,8 @@ from chaos.job import Job, Share, read_job
 from chaos.operation import Operation
 from chaos.recorder import Recorder
 from chaos.routes.redis_client import Attempt, outcome_of
-from checkers.history import Event, load
+from checkers.events import Event
+from checkers.history import load
 
 
 def job(**more):

@@ -18,8 +18,8 @@ from chaos.workloads import WORKLOADS, Mixture
 from chaos.workloads.hotkey import VIRAL
 from chaos.yaml_source import parse_yaml
 from checkers import check
+from checkers.events import FAIL, INFO, OK
 from checkers.finding import Verdict
-from checkers.history import FAIL, INFO, OK
 from nemeses.stream import Stream, word
 
 

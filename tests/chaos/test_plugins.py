@@ -101,6 +101,13 @@ def test_nothing_is_looked_for_while_names_are_built_in(install):
     assert "unwanted" not in sys.modules
 
 
+@pytest.mark.parametrize("module", ["chaos.controller", "chaos.drive", "chaos.cli"])
+def test_who_only_records_imports_no_checker(module):
+    script = f"import {module}, sys; print([name for name in ('numpy', 'checkers.registry') if name in sys.modules])"
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=root).stdout == b"[]\n"
+
+
 def test_the_pure_checkers_look_for_nothing_when_they_are_imported():
     script = "import checkers; from cachequake import plugins; print(plugins.declared.cache_info().misses)"
     root = Path(__file__).parents[2]

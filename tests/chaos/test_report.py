@@ -17,8 +17,9 @@ from chaos.report.html import page, write_report
 from chaos.report.markup import Html, escaped, tag
 from chaos.report.series import roles, timeline
 from chaos.report.words import KINDS
+from checkers.events import Event
 from checkers.finding import Anomaly, Finding, Verdict
-from checkers.history import Event, from_events
+from checkers.history import from_events
 
 EVIL = "<script>alert(1)</script>"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from chaos.report.logs import NEAR_NS, Line, around, read_logs
-from checkers.history import Event, History, from_events
+from checkers.events import Event
+from checkers.history import History, from_events
 
 S = 1_000_000_000
 LOG = """\

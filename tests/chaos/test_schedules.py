@@ -11,7 +11,8 @@ from chaos.schedules import MOST_FAULTS, change, draw, situations, with_faults
 from chaos.search import Outcome, search
 from chaos.store import Executed
 from chaos.strategies import schedules
-from checkers.history import Event, from_events
+from checkers.events import Event
+from checkers.history import from_events
 from nemeses.fault import ExecutedFault
 from nemeses.stream import Stream
 

@@ -22,8 +22,8 @@ from chaos.serve.app import application
 from chaos.serve.explorer import PAGE, Query, explore
 from chaos.serve.live import Watcher
 from checkers import load
+from checkers.events import NEVER, TYPES, Event
 from checkers.finding import Anomaly, Finding, Verdict
-from checkers.history import NEVER, TYPES, Event
 
 EVIL = "<script>alert(1)</script>"
 

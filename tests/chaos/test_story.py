@@ -11,8 +11,9 @@ from sample_run import MS, sample_run
 from chaos.report.divergence import Divergence
 from chaos.report.fault_words import slots
 from chaos.report.story import story
+from checkers.events import Event
 from checkers.finding import Anomaly, Finding, Verdict
-from checkers.history import Event, History, from_events
+from checkers.history import History, from_events
 from nemeses.fault import ExecutedFault
 
 

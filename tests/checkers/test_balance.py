@@ -8,8 +8,9 @@ import pytest
 
 from checkers import check
 from checkers.balance import THEORY, check_balance
+from checkers.events import Event
 from checkers.finding import Verdict
-from checkers.history import Event, History, from_events
+from checkers.history import History, from_events
 from checkers.resizes import resizes
 
 FOUR, FIVE = ["n1", "n2", "n3", "n4"], ["n1", "n2", "n3", "n4", "n5"]

@@ -11,7 +11,8 @@ import pytest
 
 from checkers.balance import check_balance
 from checkers.context import Timeline
-from checkers.history import Event, History, from_events
+from checkers.events import Event
+from checkers.history import History, from_events
 
 STEP_NS = 250_000_000
 """All that happens does so at a multiple of this, so much at equal times and just at the bounds."""

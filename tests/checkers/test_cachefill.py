@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from chaos.claims import judge, parse_claim
 from checkers import check
+from checkers.events import Event
 from checkers.finding import Verdict
-from checkers.history import Event, from_events
+from checkers.history import from_events
 
 MS = 1_000_000
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from checkers.context import Timeline
-from checkers.history import NEVER, Event, from_events
+from checkers.events import NEVER, Event
+from checkers.history import from_events
 
 MS = 1_000_000
 HEADER = {"slots": [[0, 8191, "n1"], [8192, 16383, "n2"]], "replicas": {"n1": ["n4"]}}

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from checkers import Finding, History, Verdict, check
+from checkers.events import Event
 from checkers.expiry import GRANULARITY_NS, check_expiry
-from checkers.history import Event, from_events
+from checkers.history import from_events
 
 STEP_NS = 2 * GRANULARITY_NS
 """Whole numbers below are multiples of this, so a difference of one is beyond any granularity."""

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from checkers.context import OBSERVER_LAG_NS as LAG
 from checkers.context import Timeline
 from checkers.durability import check_durability
+from checkers.events import NEVER, Event
 from checkers.fates import FATES, KEPT, LOST, SUPERSEDED, UNKNOWN, register_fates
-from checkers.history import NEVER, Event, History, from_events
+from checkers.history import History, from_events
 from checkers.lineage import Lineage
 
 KEYS, NODES = ("k3", "k6"), ("n1", "n4")

@@ -11,9 +11,10 @@ from object_histories import history, record
 
 from checkers import CHECKERS, Finding
 from checkers.choose import check_linearizability
+from checkers.events import Event
 from checkers.files import check_file
 from checkers.foreign import write_edn
-from checkers.history import Event, History, from_events
+from checkers.history import History, from_events
 from checkers.models import MODELS, guess_model
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from object_histories import history, record
 
+from checkers.events import NEVER, OK, TYPES
 from checkers.finding import Verdict
 from checkers.foreign import read, write_edn
-from checkers.history import NEVER, OK, TYPES, History, HistoryError, from_events, load
+from checkers.history import History, HistoryError, from_events, load
 from checkers.linearizability_general import check_model
 
 ETCD = """\

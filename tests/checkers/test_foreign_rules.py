@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from checkers.events import NEVER, TYPES, Event
 from checkers.foreign import read, write_edn
-from checkers.history import NEVER, TYPES, Event, History, HistoryError, from_events
+from checkers.history import History, HistoryError, from_events
 
 
 def bare(directory: Path, *events: dict[str, Any], **options: Any) -> History:

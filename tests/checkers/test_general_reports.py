@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from checkers.events import Event
 from checkers.finding import Verdict
-from checkers.history import Event, History, from_events
+from checkers.history import History, from_events
 from checkers.linearizability_general import check_model, named
 from checkers.models import MODELS
 

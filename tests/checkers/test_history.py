@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import checkers.history
-from checkers.history import FAIL, INFO, NEVER, OK, Event, HistoryError, from_events, load
+from checkers.events import FAIL, INFO, NEVER, OK, Event
+from checkers.history import HistoryError, from_events, load
 
 HEADER = {"format": "cachequake-history", "version": 1, "run": "r"}
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from registers import anything, correct
 
+from checkers.events import OK, Event
 from checkers.finding import Finding, Verdict
-from checkers.history import OK, Event, History, HistoryError, from_events
+from checkers.history import History, HistoryError, from_events
 from checkers.linearizability import check_registers
 from checkers.linearizability_general import check_model
 from checkers.zones import packed

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from object_histories import history
 
+from checkers.events import NEVER, Event
 from checkers.finding import Verdict
-from checkers.history import NEVER, Event, History, from_events
+from checkers.history import History, from_events
 from checkers.locks import Hold, check_locks, clashes, is_expiring
 
 MS = 1_000_000

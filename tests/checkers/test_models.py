@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from object_histories import history
 
+from checkers.events import Event
 from checkers.finding import Verdict
-from checkers.history import Event, from_events
+from checkers.history import from_events
 from checkers.linearizability_general import check_model, named
 from checkers.models import INCONSISTENT, MODELS, UNSEEN, Call, Kv, Model, Queue, freeze, shown
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from valid_runs import KINDS, NAMES, RUNS, batch
 
-from checkers.history import OK
+from checkers.events import OK
 
 SEEDS = st.integers(0, 2**32)
 SMALL = [name for name in NAMES if name not in RUNS]

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from checkers.counters import fewest, most, tallies_of
 from checkers.durability import check_durability
+from checkers.events import Event
 from checkers.fates import FATES
 from checkers.finding import Finding, Verdict
-from checkers.history import Event, History, from_events
+from checkers.history import History, from_events
 from checkers.multikey import check_multikey
 
 KINDS = st.sampled_from(["ok", "ok", "info", "fail"])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from checkers.context import OBSERVER_LAG_NS, Timeline, in_cluster
-from checkers.history import Event, History, from_events
+from checkers.events import Event
+from checkers.history import History, from_events
 from checkers.lineage import Lineage
 from checkers.reigns import reigns
 from checkers.slots import check_slots

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from object_histories import history, record
 
+from checkers.events import Event
 from checkers.finding import Verdict
-from checkers.history import Event, History, from_events
+from checkers.history import History, from_events
 from checkers.queues import check_queue
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checkers.context import Timeline
-from checkers.history import Event, from_events
+from checkers.events import Event
+from checkers.history import from_events
 from checkers.reigns import contradicted, reigns
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from checkers.context import OBSERVER_LAG_NS, Timeline
-from checkers.history import Event, from_events
+from checkers.events import Event
+from checkers.history import from_events
 from checkers.reigns import contradicted, reigns
 
 ENDING = ("kill", "terminate", "restart", "migrate-crash", "power-loss", "kill-at")

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from checkers.events import Event
 from checkers.finding import Anomaly, Finding, Verdict
-from checkers.history import Event, History, from_events
+from checkers.history import History, from_events
 from checkers.resizes import Moves, Resize, resizes
 
 TWO, THREE = ["n1", "n2"], ["n1", "n2", "n3"]

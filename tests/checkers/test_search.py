@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from object_histories import history, record
 
+from checkers.events import NEVER
 from checkers.finding import Verdict
-from checkers.history import NEVER, from_events
+from checkers.history import from_events
 from checkers.linearizability_general import check_model
 from checkers.models import INCONSISTENT, MODELS, UNSEEN, Call, Model
 from checkers.search import Budget, search

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 from object_histories import record
 
+from checkers.events import NEVER, Event
 from checkers.finding import Verdict
-from checkers.history import NEVER, Event, from_events
+from checkers.history import from_events
 from checkers.linearizability_general import check_model
 from checkers.models import MODELS, UNSEEN, Call
 from checkers.search import Budget, search

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from checkers import check
+from checkers.events import Event
 from checkers.finding import Verdict
-from checkers.history import Event, History, from_events
+from checkers.history import History, from_events
 from checkers.keyslot import SLOTS
 
 MS = 1_000_000

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from registers import correct, in_sessions, on_keys
 
 from checkers import causality
+from checkers.events import Event
 from checkers.finding import Verdict
-from checkers.history import Event, from_events
+from checkers.history import from_events
 from checkers.sessions import check_sessions
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from checkers.context import Timeline
+from checkers.events import Event
 from checkers.finding import Collector, Finding
-from checkers.history import Event, from_events
+from checkers.history import from_events
 from checkers.settled import check_settled, route
 
 ALL = [[0, 16383, "n1"]]

@@ -15,7 +15,8 @@ from checkers.context import Timeline, View
 from checkers.counters import fewest, most, tallies_of
 from checkers.durability import check_durability
 from checkers.elements import elements_of
-from checkers.history import Event, History, HistoryError, from_events
+from checkers.events import Event
+from checkers.history import History, HistoryError, from_events
 
 
 def recorded(*ops: tuple[Any, ...]) -> History:

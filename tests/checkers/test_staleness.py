@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from registers import anything, correct
 
 from checkers.atomicity import smallest_delta_ns, two_atomic
+from checkers.events import Event
 from checkers.finding import Finding, Verdict
-from checkers.history import Event, History, from_events
+from checkers.history import History, from_events
 from checkers.staleness import check_staleness
 from checkers.zones import prepare
 

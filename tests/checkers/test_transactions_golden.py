@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from transaction_histories import Txn, Value, history, in_turn, together
 
+from checkers.events import Event
 from checkers.finding import Verdict
-from checkers.history import Event, HistoryError, from_events
+from checkers.history import HistoryError, from_events
 from checkers.transactions import RULES_OUT, check_transactions
 
 

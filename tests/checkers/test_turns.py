@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from checkers.availability import check_availability
 from checkers.context import OBSERVER_LAG_NS, Timeline
+from checkers.events import Event
 from checkers.finding import Finding, Verdict
-from checkers.history import Event, History, from_events
+from checkers.history import History, from_events
 from checkers.keyslot import key_slot
 from checkers.slots import check_slots
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from checkers.history import Event, from_events
+from checkers.events import Event
+from checkers.history import from_events
 from checkers.visibility import check_visibility
 
 MS = 1_000_000

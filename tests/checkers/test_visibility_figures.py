@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from checkers.history import Event, from_events
+from checkers.events import Event
+from checkers.history import from_events
 from checkers.visibility import check_visibility
 
 BOUNDS_MS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_000)

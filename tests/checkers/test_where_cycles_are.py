@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checkers.history import NEVER
+from checkers.events import NEVER
 from checkers.transactions.walks import matrix, path
 from checkers.transactions.where import ROUNDS, suspected
 

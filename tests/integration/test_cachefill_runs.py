@@ -19,7 +19,7 @@ from chaos.run import run_scenario
 from chaos.scenario import load_scenario
 from chaos.store import HISTORY, read_executed
 from checkers import load
-from checkers.history import OK
+from checkers.events import OK
 
 pytestmark = pytest.mark.server
 PASSWORD = "not-to-be-found"

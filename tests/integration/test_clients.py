@@ -15,7 +15,8 @@ import checkers
 from chaos.crew import Crew
 from chaos.drive import RunClock, make_crew
 from chaos.recorder import Recorder
-from checkers.history import FAIL, INFO, OK, Event, load
+from checkers.events import FAIL, INFO, OK, Event
+from checkers.history import load
 
 pytestmark = pytest.mark.server
 ROOT = Path(__file__).parents[2]

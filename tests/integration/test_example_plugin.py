@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checkers.history import OK, load
+from checkers.events import OK
+from checkers.history import load
 
 pytestmark = pytest.mark.server
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "example-plugin"

@@ -12,7 +12,7 @@ from chaos.sharding import locator
 from chaos.store import HISTORY, read_executed
 from chaos.yaml_source import parse_yaml
 from checkers import load
-from checkers.history import OK
+from checkers.events import OK
 
 pytestmark = pytest.mark.server
 REGISTERS = "{register: {keys: 30}, set: {keys: 5}}"

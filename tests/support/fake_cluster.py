@@ -23,7 +23,8 @@ from chaos.routes.slotmap import SLOTS, Directory, SlotMap
 from chaos.transport import Address, Happening, Kind
 from chaos.workloads import Mixture
 from chaos.workloads.multikey import READ_SCRIPT, UNDECLARED_SCRIPT
-from checkers.history import Event, History, from_events
+from checkers.events import Event
+from checkers.history import History, from_events
 from nemeses.stream import derive
 
 LATENCY_NS = 500_000

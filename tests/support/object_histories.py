@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from checkers.history import Event, History, from_events
+from checkers.events import Event
+from checkers.history import History, from_events
 
 LATEST = 10**9
 """How long after its start an operation that nobody saw return may still take effect, in ns."""

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from checkers.history import Event, History, from_events
+from checkers.events import Event
+from checkers.history import History, from_events
 
 OWNER_READER = 1_000_000
 

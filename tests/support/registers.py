@@ -8,7 +8,8 @@ from typing import NamedTuple
 from exhaustive import On, Op
 from hypothesis import strategies as st
 
-from checkers.history import Event, History, from_events
+from checkers.events import Event
+from checkers.history import History, from_events
 
 
 @st.composite

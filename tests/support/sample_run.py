@@ -12,8 +12,9 @@ import random
 from dataclasses import dataclass, field
 
 from chaos.result import CLAIMS_BROKEN, ClaimResult, Result, Server
+from checkers.events import Event
 from checkers.finding import Anomaly, Finding, Verdict
-from checkers.history import Event, History, from_events
+from checkers.history import History, from_events
 from nemeses.fault import ExecutedFault
 
 MS = 1_000_000

@@ -22,7 +22,8 @@ from simulated_clients import CLIENTS, FINALS, USED, Client, ask
 from simulated_faults import PINNED, STOP, Faults
 from simulated_node import REFUSED, Command, Data, Node, apply
 
-from checkers.history import Event, History, from_events
+from checkers.events import Event
+from checkers.history import History, from_events
 from checkers.keyslot import SLOTS, key_slot
 
 MS = 1_000_000

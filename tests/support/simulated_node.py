@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from checkers.history import Event
+from checkers.events import Event
 from checkers.keyslot import key_slot
 
 REFUSED = object()

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from itertools import chain, combinations, permutations
 from typing import Any
 
-from checkers.history import Event, History, from_events
+from checkers.events import Event
+from checkers.history import History, from_events
 
 Value = list[list[Any]]
 

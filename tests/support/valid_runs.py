@@ -21,7 +21,8 @@ from transaction_histories import history as transactions
 
 from checkers import Checker, Finding, History, Verdict
 from checkers.choose import check_linearizability
-from checkers.history import Event, from_events
+from checkers.events import Event
+from checkers.history import from_events
 
 CLIENTS = 4
 LIFE = 100_000

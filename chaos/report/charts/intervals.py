@@ -14,7 +14,8 @@ from chaos.report.charts.style import GUTTER, OUTCOMES, SECONDS, Spec, coloured,
 from chaos.report.charts.timeline import name_of
 from chaos.report.story import describe
 from chaos.report.words import seconds
-from checkers.history import NEVER, TYPES, Operations
+from checkers.events import NEVER, TYPES
+from checkers.history import Operations
 from nemeses.fault import ExecutedFault
 
 LINE = 40
