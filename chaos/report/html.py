@@ -183,6 +183,7 @@ def _finding(finding: Finding) -> list[object]:
 
 
 def _environment(result: Result, history: History, scenario: str | None) -> Html:
+    plugins = history.header.get("plugins")
     facts = {
         "run": result.run,
         "scenario": result.scenario,
@@ -194,6 +195,7 @@ def _environment(result: Result, history: History, scenario: str | None) -> Html
         "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "Python": platform.python_version(),
         "packages": ", ".join(f"{name} {found}" for name in _PACKAGES if (found := _version(name))),
+        **({"added by": ", ".join(f"{name} {found}" for name, found in plugins.items())} if plugins else {}),
     }
     rows = [[name, text(value, 400)] for name, value in facts.items()]
     file = [tag("details", tag("summary", "scenario.yaml"), tag("pre", scenario))] if scenario else []
