@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ from chaos.workloads import WORKLOADS
 from chaos.workloads.cachefill import NAME as CACHE_FILL
 from chaos.workloads.cachefill import CacheFill
 from checkers.events import FORMAT, VERSION, Event
-from nemeses import schedule
+from nemeses.schedule import Schedule
 from nemeses.system import Membership, SystemFault, Thread, threads_of
 from nemeses.undoing import undo_all
 
@@ -128,7 +127,8 @@ class Controller:
             self._record(Event(type="info", f="phase", process="controller", time=0, value=start))
             observing.enter_context(self.topology.observed(self.deployment, self._observed))
             with self._stalls_noted():
-                faults = threads_of(self.deployment).thread(partial(self._strike, membership, load), "faults")
+                schedule = self._schedule(membership, load)
+                faults = threads_of(self.deployment).thread(schedule.run, "faults")
                 faults.start()
                 for counters in load.counters():
                     self._progress("load", counters)
@@ -137,7 +137,7 @@ class Controller:
                         load.stop()
                 self._phase("stop")
                 self._progress("heal", load.total)
-                self._end_faults(faults)
+                self._end_faults(schedule, faults)
             self.executed.operations = {str(client): count for client, count in load.executed.items()}
 
     def _wall_clock(self) -> str:
@@ -154,8 +154,8 @@ class Controller:
             return self.deployment.load(self.plan, self.run_dir, self.topology)
         return Load(self.plan, self.run_dir, self.deployment, self.topology)
 
-    def _strike(self, membership: Membership | None, load: Clients) -> None:
-        self.executed.faults = schedule.run(
+    def _schedule(self, membership: Membership | None, load: Clients) -> Schedule:
+        return Schedule(
             self.deployment,
             self.plan.faults,
             self.scenario.clients.count,
@@ -164,11 +164,12 @@ class Controller:
             progress=load,
         )
 
-    def _end_faults(self, faults: Thread) -> None:
+    def _end_faults(self, schedule: Schedule, faults: Thread) -> None:
         """A fault that outlasts the load is healed now; an interrupt ends here, for all that follows must happen."""
         self.deployment.interrupt()
         faults.join()
         self.deployment.clear_interrupt()
+        self.executed.faults = schedule.finish()
         undo_all(self.deployment)
         self._phase("healed")
         failed = [fault for fault in self.executed.faults if fault.error]

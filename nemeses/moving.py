@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from nemeses.evidence import checkpoint
 from nemeses.fault import Strike
-from nemeses.system import InjectionFailed, ReplyError, System, Unreachable
+from nemeses.system import InjectionFailed, ReplyError, System, Unreachable, WaitTimeout
 from nemeses.targets import SLOTS, Survey, parse
 from nemeses.words import nearest
 
@@ -24,6 +25,8 @@ MIGRATE_MS = 1_000
 """How long the source waits for the target, per batch."""
 MOST_SLOTS = 20
 """So many slots with keys are opened, unless the scenario says which, by faults that leave them open."""
+FILLED_MS = 5_000
+"""How long a primary may hold no key: restarted empty, it refuses to serve for 2 s, and then has to be written to."""
 SCANNED = 2_000
 """As many keys are looked at to find slots that are not empty."""
 
@@ -132,11 +135,21 @@ def choose(strike: Strike, source: str, wanted: int | Sequence[int], *, full_onl
     """Decide what moves where: `wanted` slots of a primary (or as many as that) to `to`, or to a drawn primary.
 
     The slot that the target names comes first, then those that hold keys, then (unless `full_only`) empty ones.
-    Raises InjectionFailed when the source does not own the slots, or there is nowhere to go.
+    Raises InjectionFailed when the source does not own the slots (or, if `full_only`, goes on holding no key), or
+    there is nowhere to go.
     """
-    survey = Survey.take(strike.system)
-    owned = survey.slots(source)
-    slots = _drawn(strike, source, owned, wanted, full_only=full_only) if isinstance(wanted, int) else sorted(wanted)
+
+    def taken() -> tuple[Survey, list[int]]:
+        survey = Survey.take(strike.system)
+        if not isinstance(wanted, int):
+            return survey, sorted(wanted)
+        return survey, _drawn(strike, source, survey.slots(source), wanted, full_only=full_only)
+
+    survey, slots = taken()
+    if full_only and not slots:
+        with suppress(WaitTimeout):
+            strike.system.wait(f"{source} to hold a key", partial(_populated, strike.system, source), FILLED_MS)
+            survey, slots = taken()
     foreign = [slot for slot in slots if survey.owner(slot) != source]
     if not slots or foreign:
         lacks = f"does not own slot {foreign[0]}" if foreign else "has no slot with keys in it"

@@ -18,42 +18,56 @@ from nemeses.system import FORMED, InjectionFailed, Interrupted, Membership, Sys
 from nemeses.targets import Survey, parse, pick
 
 Emit = Callable[[str, dict[str, Any]], None]
-"""`emit(kind, value)` writes one event of the nemesis into the history; see `run`."""
+"""`emit(kind, value)` writes one event of the nemesis into the history; see `Schedule`."""
 RESOLVE_MS = 5_000
 """How long a role that nobody has may take to be somebody's again."""
 
 
-def run(
-    system: System,
-    planned: Sequence[PlannedFault],
-    clients: int,
-    emit: Emit,
-    faults: Mapping[str, Fault] = FAULTS,
-    membership: Membership | None = None,
-    progress: Progress | None = None,
-) -> list[ExecutedFault]:
-    """Carry out the planned faults and return what became of each, in the order of the plan.
+class Schedule:
+    """The planned faults of a run.
 
     `emit` is never called by two threads at once. Values of events are `{"fault", "phase", "nodes", "roles", ...}`;
     those of `inject` and `heal` have `since_ns`: the fault held from then on (or no longer), and was only seen to by
     now, so that is the time to stamp the event with. An interrupt ends faults early and is no error of theirs.
     Faults that wait for the load to have come so far need `progress`, and strike at their time without it.
     """
-    lock = threading.Lock()
 
-    def alone(kind: str, value: dict[str, Any]) -> None:
-        with lock:
-            emit(kind, value)
+    def __init__(
+        self,
+        system: System,
+        planned: Sequence[PlannedFault],
+        clients: int,
+        emit: Emit,
+        faults: Mapping[str, Fault] = FAULTS,
+        membership: Membership | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._system = system
+        lock = threading.Lock()
 
-    runs = [_Run(system, fault, clients, alone, faults[fault.kind], membership, progress) for fault in planned]
-    threads = [threads_of(system).thread(each.go, f"fault-{each.planned.number}") for each in runs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for each in runs:
-        each.finish()
-    return [each.executed for each in runs]
+        def alone(kind: str, value: dict[str, Any]) -> None:
+            with lock:
+                emit(kind, value)
+
+        self._runs = [_Run(system, each, clients, alone, faults[each.kind], membership, progress) for each in planned]
+
+    def run(self) -> None:
+        """Carry all of them out; returns when each is over, or an interrupt has ended it."""
+        threads = [threads_of(self._system).thread(each.go, f"fault-{each.planned.number}") for each in self._runs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def finish(self) -> list[ExecutedFault]:
+        """Heal again what could not be healed, and return what became of each, in the order of the plan.
+
+        One fault can stand in the way of undoing another, and an interrupt in the way of any that needs time: this
+        comes after `run`, when the interrupt has been cleared.
+        """
+        for each in self._runs:
+            each.finish()
+        return [each.executed for each in self._runs]
 
 
 class _Run:
@@ -99,7 +113,7 @@ class _Run:
                 self._heal()
 
     def finish(self) -> None:
-        """Heal again what could not be healed: one fault can stand in the way of undoing another."""
+        """Heal again what could not be healed, and settle whether that is an error."""
         if self._unhealed:
             self._heal()
         self.executed.error = next(iter(self._errors.values()), None)

@@ -10,11 +10,12 @@ from unittest import mock
 import pytest
 from clusters import CLIENTS, cluster
 from isolated import run_isolated
+from schedules import run_schedule
 
 from chaos.deploy import namespace, servers
 from chaos.errors import ServerError
 from chaos.topologies.cluster import ClusterTopology
-from nemeses import FAULTS, schedule, validate_options
+from nemeses import FAULTS, validate_options
 from nemeses.bandwidth import SHARE
 from nemeses.fault import ExecutedFault, PlannedFault
 from nemeses.partition import SHAPES
@@ -97,7 +98,7 @@ def strike(server: str, *specs: Spec) -> list[tuple[ExecutedFault, list[tuple[st
             events: list[tuple[str, dict[str, Any]]] = []
             at_ms = system.now_ns() // 1_000_000
             planned = PlannedFault(number, kind, target, at_ms, for_ms, number, validate_options(kind, options))
-            executed = schedule.run(system, [planned], CLIENTS, lambda k, value, into=events: into.append((k, value)))
+            executed = run_schedule(system, [planned], CLIENTS, lambda k, value, into=events: into.append((k, value)))
             told.append((executed[0], events, rest(system, topology)))
     return told
 

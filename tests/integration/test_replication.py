@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from isolated import run_isolated
+from schedules import run_schedule
 
 from chaos.deploy import namespace, servers
 from chaos.deploy.local import LocalDeployment
@@ -17,7 +18,7 @@ from chaos.scenario import load_scenario
 from chaos.store import HISTORY, read_executed
 from chaos.topologies import ClusterSpec, make_topology
 from checkers import load
-from nemeses import schedule, validate_options
+from nemeses import validate_options
 from nemeses.fault import PlannedFault
 from nemeses.sentinels import newest
 
@@ -43,7 +44,7 @@ def strike(*specs: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
             for number, (kind, target, for_ms, options) in enumerate(specs):
                 at_ms = system.now_ns() // 1_000_000
                 planned = PlannedFault(number, kind, target, at_ms, for_ms, 7, validate_options(kind, options))
-                (done,) = schedule.run(system, [planned], 2, lambda kind, value: None)
+                (done,) = run_schedule(system, [planned], 2, lambda kind, value: None)
                 told.append((done.error, done.nodes, done.roles, done.evidence))
             unrest = topology.converge(system, topology.patience_ms)
             return {"faults": told, "unrest": None if unrest is None else str(unrest), "named": newest(system)}

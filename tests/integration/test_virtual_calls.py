@@ -6,13 +6,14 @@ import random
 from typing import Any
 
 import pytest
+from schedules import run_schedule
 from virtual_nodes import NEEDED, nodes
 
 from chaos.run import run_scenario
 from chaos.scenario import load_scenario
 from chaos.store import read_executed
 from chaos.verify import verify_run
-from nemeses import schedule, validate_options
+from nemeses import validate_options
 from nemeses.fault import ExecutedFault, PlannedFault
 from nemeses.system import CallRule, ReplyError, System, Unreachable
 
@@ -25,7 +26,7 @@ def strike(system: System, kind: str, for_ms: int = 1_000, **options: Any) -> Ex
     """A fault on n1, from now to its end."""
     at_ms = system.now_ns() // 1_000_000
     planned = PlannedFault(0, kind, "n1", at_ms, for_ms, 1, validate_options(kind, options))
-    (executed,) = schedule.run(system, [planned], 0, lambda kind, value: None)
+    (executed,) = run_schedule(system, [planned], 0, lambda kind, value: None)
     return executed
 
 

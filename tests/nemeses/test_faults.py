@@ -440,3 +440,19 @@ def test_a_crashed_migration_is_finished_by_whoever_took_over() -> None:
 def test_there_must_be_keys_to_leave_half_way() -> None:
     with pytest.raises(InjectionFailed, match="no slot with keys"):
         Case("migrate-crash", system=FakeSystem()).inject()
+
+
+class WrittenTo(FakeSystem):
+    """Three seconds old, n1 gets its first keys."""
+
+    def call(self, node: str, *arguments: str | bytes | int, timeout_ms: int = 1_000) -> Any:
+        if self.now >= 3_000 * MS:
+            self.servers["n1"].keys.update({"k7-0": 7, "k7-1": 7})
+        return super().call(node, *arguments, timeout_ms=timeout_ms)
+
+
+@pytest.mark.parametrize("kind", ["migrate-crash", "migrate-cancel"])
+def test_a_primary_that_came_back_empty_is_given_time_to_be_written_to(kind: str) -> None:
+    case = Case(kind, system=WrittenTo(), options={"to": "n2"})
+    assert case.inject()["of"] == 2
+    assert case.system.now >= 3_000 * MS

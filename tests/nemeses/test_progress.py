@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from fake_system import MS, FakeSystem
+from schedules import run_schedule
 from test_schedule import Told
 
-from nemeses import schedule
 from nemeses.fault import PlannedFault, Reached
 
 
@@ -31,7 +31,7 @@ def test_a_fault_strikes_when_the_load_has_come_so_far(every_ms, struck_ms):
     system, fault = FakeSystem(), Told()
     system.expect(1)
     planned = PlannedFault(0, "told", "n1", 1000, 300, seed=0, when=Reached(1, 100, 500, 2000))
-    (executed,) = schedule.run(system, [planned], 3, lambda *_: None, {"told": fault}, progress=Load(system, every_ms))
+    (executed,) = run_schedule(system, [planned], 3, lambda *_: None, {"told": fault}, progress=Load(system, every_ms))
     assert executed.error is None
     began, healed = fault.times[0]
     assert began in struck_ms
@@ -44,5 +44,5 @@ def test_without_a_load_to_look_at_the_clock_decides():
     system, fault = FakeSystem(), Told()
     system.expect(1)
     planned = PlannedFault(0, "told", "n1", 1000, 300, seed=0, when=Reached(1, 100, 500, 2000))
-    schedule.run(system, [planned], 3, lambda *_: None, {"told": fault})
+    run_schedule(system, [planned], 3, lambda *_: None, {"told": fault})
     assert fault.times[0][0] == 1000

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from fake_system import MS, FakeSystem
+from schedules import run_schedule
 
-from nemeses import schedule, validate_options
+from nemeses import validate_options
 from nemeses.fault import Check, ExecutedFault, Fault, PlannedFault, Strike
+from nemeses.schedule import Schedule
 from nemeses.system import InjectionFailed
 
 
@@ -57,7 +59,7 @@ def carry_out(
     def emit(kind: str, value: dict[str, Any]) -> None:
         events.append((system.now // MS, kind, value))
 
-    return schedule.run(system, planned, 3, emit, {fault.kind: fault}), events
+    return run_schedule(system, planned, 3, emit, {fault.kind: fault}), events
 
 
 def test_each_fault_strikes_at_its_time_and_heals_after_its_length() -> None:
@@ -132,11 +134,30 @@ def test_an_interrupt_before_the_effect_is_seen_heals_and_is_no_error_of_the_fau
     assert [value["phase"] for _, _, value in events] == ["step", "failed", "heal"]
 
 
+def test_what_an_interrupt_kept_from_healing_is_healed_once_it_is_cleared() -> None:
+    class Slow(Told):
+        def heal(self, strike: Strike) -> dict[str, Any]:
+            strike.system.sleep_until(strike.system.now_ns() + 300 * MS)
+            return super().heal(strike)
+
+    system, fault = FakeSystem(), Slow()
+    system.interrupt_at = 1_500 * MS
+    system.expect(1)
+    schedule = Schedule(system, [plan(0, 1_000, 9_000)], 3, lambda *_: None, {"told": fault})
+    schedule.run()
+    assert fault.times == {0: [1_000]}
+    system.interrupt_at = None
+    system.expect(1)
+    (executed,) = schedule.finish()
+    assert fault.times == {0: [1_000, 1_800]}
+    assert (executed.error, executed.healed_ns) == (None, 1_800 * MS)
+
+
 def test_killed_nodes_run_again_after_an_interrupt() -> None:
     system = FakeSystem()
     system.interrupt_at = 1_500 * MS
     system.expect(1)
-    executed = schedule.run(system, [plan(0, 1_000, 9_000, "all primaries", "kill")], 0, lambda kind, value: None)
+    executed = run_schedule(system, [plan(0, 1_000, 9_000, "all primaries", "kill")], 0, lambda kind, value: None)
     assert executed[0].error is None
     assert all(system.running(node) for node in system.nodes)
 
@@ -145,7 +166,7 @@ def test_a_fault_that_lies_in_wait_ends_when_its_length_is_over() -> None:
     system = FakeSystem()
     system.expect(1)
     planned = PlannedFault(0, "kill-at", "n1", 1_000, 2_000, 1, validate_options("kill-at", {"number": 5}))
-    (executed,) = schedule.run(system, [planned], 0, lambda kind, value: None)
+    (executed,) = run_schedule(system, [planned], 0, lambda kind, value: None)
     assert executed.error is None
     assert executed.injected_ns == 1_500 * MS
     assert executed.healed_ns is not None
@@ -164,7 +185,7 @@ def test_a_role_that_nobody_has_for_a_moment_is_waited_for() -> None:
     system.kill("n1")
     system.expect(2)
     planned = [plan(0, 0, 10, "primary of slot 0"), plan(1, 1_000, 10, "n4", "promotion")]
-    executed = schedule.run(system, planned, 0, lambda kind, value: None, {"told": fault, "promotion": Promotion()})
+    executed = run_schedule(system, planned, 0, lambda kind, value: None, {"told": fault, "promotion": Promotion()})
     assert executed[0].nodes == ["n4"]
     assert fault.times[0][0] >= 1_000
 
@@ -181,6 +202,6 @@ def test_a_kind_that_the_deployment_cannot_do_fails_before_anything_is_done() ->
     system = FakeSystem()
     system.capabilities = frozenset()
     system.expect(1)
-    executed = schedule.run(system, [plan(0, 10, 10, "a primary", "kill")], 0, lambda kind, value: None)
+    executed = run_schedule(system, [plan(0, 10, 10, "a primary", "kill")], 0, lambda kind, value: None)
     assert executed[0].error == "this deployment cannot do kill: it lacks kill"
     assert all(system.running(node) for node in system.nodes)
