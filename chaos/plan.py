@@ -69,4 +69,5 @@ def make_plan(scenario: Scenario, seed: int) -> Plan:
 
 
 def _single(spec: FaultSpec, number: int, own: int, target: str) -> PlannedFault:
-    return PlannedFault(number, spec.fault, target, spec.at_ms, spec.for_ms, derive(own, 0), spec.options)
+    seed = derive(own, 0) if spec.seed is None else spec.seed
+    return PlannedFault(number, spec.fault, target, spec.at_ms, spec.for_ms, seed, spec.options)

@@ -94,19 +94,18 @@ def replay_run(
         plan = msgspec.structs.replace(plan, scenario=msgspec.structs.replace(plan.scenario, deploy=deploy))
     before = first.counts
     wanted = broken_kinds(plan.scenario.claims, first.findings) or set(before)
-    executed = read_executed(run_dir)
-    repeated = as_executed(plan, executed)
     if plan.scenario.deploy != "virtual":
-        repeated = at_same_progress(repeated, executed, load(finish_history(run_dir)))
+        executed = read_executed(run_dir)
+        plan = at_same_progress(as_executed(plan, executed), executed, load(finish_history(run_dir)))
     again = run_plan(
-        repeated, server=server, image=image, out=out, on_progress=on_progress, allow_faults_on=allow_faults_on
+        plan, server=server, image=image, out=out, on_progress=on_progress, allow_faults_on=allow_faults_on
     )
     undecided = any(finding.verdict is Verdict.UNKNOWN for finding in again.result.findings.values())
     return Replay(again.run_dir, again.result, before, again.result.counts, wanted, undecided)
 
 
 def as_executed(plan: Plan, executed: Executed) -> Plan:
-    """The plan with every choice of a target that was left to the system's state replaced by what was hit."""
+    """The plan with every choice of a target that was left to the system's state replaced by who was named."""
     struck = {fault.number: fault for fault in executed.faults}
     return msgspec.structs.replace(plan, faults=[_pinned(fault, struck.get(fault.number)) for fault in plan.faults])
 
@@ -137,7 +136,6 @@ def _when(planned: PlannedFault, struck_ns: int | None, plan: Plan, operations: 
 
 
 def _pinned(planned: PlannedFault, executed: ExecutedFault | None) -> PlannedFault:
-    if executed is None or len(executed.nodes) != 1:
-        return planned
-    role = _ROLE.match(executed.roles.get(executed.nodes[0], ""))
+    roles = list(executed.resolved.values()) if executed is not None else []
+    role = _ROLE.match(roles[0]) if len(roles) == 1 else None
     return planned if role is None else msgspec.structs.replace(planned, target=f"{role[1]} of slot {role[2]}")

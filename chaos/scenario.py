@@ -66,6 +66,8 @@ class FaultSpec(msgspec.Struct, frozen=True, tag="fault"):
     at_ms: int
     for_ms: int
     options: dict[str, Any]
+    seed: int | None = None
+    """Decides what chance decides about this fault, in place of the scenario's: then other faults may come and go."""
 
 
 class MixtureSpec(msgspec.Struct, frozen=True, tag="random"):
@@ -125,7 +127,8 @@ def _spell_nemesis(entry: FaultSpec | MixtureSpec) -> dict[str, Any]:
     if isinstance(entry, MixtureSpec):
         return {"random": entry.random, "every": show_duration(entry.every_ms)}
     times = {"at": show_duration(entry.at_ms), "for": show_duration(entry.for_ms)}
-    return {"fault": entry.fault, "target": entry.target, **times, **spell(entry.options)}
+    own = {} if entry.seed is None else {"seed": entry.seed}
+    return {"fault": entry.fault, "target": entry.target, **times, **own, **spell(entry.options)}
 
 
 def builtin_names() -> list[str]:
@@ -386,7 +389,7 @@ def _fault(source: Source, place: Place, entry: dict[str, Any], duration_ms: int
     at_ms = _duration(source, (*place, "at"), entry.get("at", "2s"))
     if at_ms >= duration_ms:
         source.fail((*place, "at"), f"at: {show_duration(at_ms)} is not before the end ({show_duration(duration_ms)})")
-    given = {name: value for name, value in entry.items() if name not in ("fault", "target", "at", "for")}
+    given = {name: value for name, value in entry.items() if name not in ("fault", "target", "at", "for", "seed")}
     options = resolve(source, place, given, fault.options, f"fault {kind}")
     try:
         validate_options(kind, options)
@@ -398,6 +401,7 @@ def _fault(source: Source, place: Place, entry: dict[str, Any], duration_ms: int
         at_ms=at_ms,
         for_ms=_duration(source, (*place, "for"), entry.get("for", "3s")),
         options=options,
+        seed=None if entry.get("seed") is None else _whole(source, (*place, "seed"), entry["seed"], 0),
     )
 
 

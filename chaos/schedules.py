@@ -86,7 +86,7 @@ def _fault(scenario: Scenario, kinds: Sequence[str], stream: Stream) -> FaultSpe
     planned = draw_one(kinds, FIRST_MS, end, end, Stream(stream.bits()), 0)
     if planned is None:
         return None
-    return FaultSpec(planned.kind, planned.target, planned.at_ms, planned.for_ms, planned.options)
+    return FaultSpec(planned.kind, planned.target, planned.at_ms, planned.for_ms, planned.options, planned.seed)
 
 
 def situations(history: History, executed: Executed) -> set[Situation]:

@@ -121,6 +121,7 @@ def _nemesis() -> Schema:
                 "target": _about("Whom it strikes.", {"type": "string", "default": fault.default_target}),
                 "at": _about("When it strikes.", DURATION),
                 "for": _about("How long it holds.", DURATION),
+                "seed": _about("Decides what chance decides about it; the scenario's seed otherwise.", WHOLE_NUMBER),
                 **_options(fault.options),
             },
             required=["fault"],

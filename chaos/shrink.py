@@ -2,9 +2,9 @@
 
 A candidate is a whole scenario with the run's seed, so what is left at the end is a file that anybody can run. It is
 kept when the anomaly comes back: in virtual time one run decides, for the same seed does the same; on real machines
-`NEEDED` of `TRIES` must show it. Faults stand where the run had them, with their targets pinned to the roles that were
-hit. The order of reductions is that of what they save: what makes runs shorter comes first (Zeller and Hildebrandt's
-minimizing delta debugging, with chunks of halves, quarters, ... for the faults).
+`NEEDED` of `TRIES` must show it. Faults stand where the run had them, each with a seed of its own. The order of
+reductions is that of what they save: what makes runs shorter comes first (Zeller and Hildebrandt's minimizing delta
+debugging, with chunks of halves, quarters, ... for the faults).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 
 from chaos.claims import parse_claim, subjects
 from chaos.errors import BadInput, CachequakeError, RunFailed
-from chaos.plan import read_plan
+from chaos.plan import Plan, read_plan
 from chaos.replay import as_executed
 from chaos.result import Result, read_result
 from chaos.run import run_scenario
@@ -85,13 +85,23 @@ class Shrunk(NamedTuple):
         )
 
 
-def scenario_of(run_dir: Path, kinds: Sequence[str], deploy: str | None = None) -> Scenario:
-    """The scenario of a run with its seed, and with its faults as they were executed.
+def scenarios_of(run_dir: Path, kinds: Sequence[str], deploy: str | None = None) -> list[Scenario]:
+    """The scenario of a run with its seed and the seeds of its faults, in the forms that may fail as the run did.
 
-    It claims that `kinds` do not occur. Raises BadInput when it cannot be run elsewhere (`deploy`).
+    First with its faults on the roles that were struck, so that one fault can go without the others striking somebody
+    else. To draw a target takes a number from the fault's stream, which may change what is drawn next; so in virtual
+    time, where the plan itself gives the same bytes, it is the second form. Both claim that `kinds` do not occur.
+    Raises BadInput when it cannot be run elsewhere (`deploy`).
     """
-    plan = as_executed(read_plan(run_dir / PLAN), read_executed(run_dir))
-    faults = [FaultSpec(f.kind, f.target, f.at_ms, f.for_ms, f.options) for f in plan.faults]
+    planned = read_plan(run_dir / PLAN)
+    plans = [as_executed(planned, read_executed(run_dir))]
+    if (deploy or planned.scenario.deploy) == "virtual":
+        plans.append(planned)
+    return [_scenario_of(plan, kinds, deploy) for plan in plans]
+
+
+def _scenario_of(plan: Plan, kinds: Sequence[str], deploy: str | None) -> Scenario:
+    faults = [FaultSpec(f.kind, f.target, f.at_ms, f.for_ms, f.options, f.seed) for f in plan.faults]
     claims = [name for name, subject in subjects().items() if any(kind in subject.kinds for kind in kinds)]
     scenario = msgspec.structs.replace(
         plan.scenario,
@@ -119,7 +129,7 @@ def kinds_to_keep(run_dir: Path, wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 def shrink(
-    scenario: Scenario,
+    scenarios: Sequence[Scenario],
     kinds: tuple[str, ...],
     *,
     budget_s: float,
@@ -130,15 +140,14 @@ def shrink(
 ) -> Shrunk:
     """Reduce a scenario as long as anomalies of every one of `kinds` come back, for at most about `budget_s`.
 
-    `jobs` candidates are tried at a time (virtual time only). Raises RunFailed when the scenario itself, as it is
-    given, does not show them.
+    The first of `scenarios` that shows them is reduced. `jobs` candidates are tried at a time (virtual time only).
+    Raises RunFailed when none of the scenarios, as they are given, shows them.
     """
     began = time.monotonic()
     shows = partial(_shows, kinds, server, out)
-    if not shows(scenario):
-        raise RunFailed(
-            f"{', '.join(kinds)} did not come back with the faults as they were executed: nothing to shrink"
-        )
+    scenario = next(filter(shows, scenarios), None)
+    if scenario is None:
+        raise RunFailed(f"{', '.join(kinds)} did not come back when the faults struck again: nothing to shrink")
     search = Search(scenario, shows, on_step, began + budget_s)
     with workers(jobs) as each:
         complete = search.run(each, jobs)

@@ -56,6 +56,8 @@ class ExecutedFault(msgspec.Struct):
     error: str | None = None
     struck_ns: int | None = None
     """When it began to be injected; None if it never was."""
+    resolved: dict[str, str] = {}
+    """Whom the target named, and what each was: others than those that were hit, where the kind chooses a victim."""
 
 
 class Progress(Protocol):

@@ -2,7 +2,8 @@
 
 Three ways: `classic` (SETSLOT and MIGRATE, slot by slot), and what newer servers do in one piece: Valkey 9's
 CLUSTER MIGRATESLOTS, sent to the source, and Redis 8.4's CLUSTER MIGRATION IMPORT, sent to the destination. Which
-one a server has is asked of the server, since Valkey calls itself Redis 7.2.4.
+one a server has is asked of the server, since Valkey calls itself Redis 7.2.4. `auto` takes the classic way, too,
+where another fault has left slots open.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from nemeses.fault import Check, Strike
 from nemeses.mending import mend
 from nemeses.moving import Move, choose, closed, hand_over, identity, move_keys, opened, ranges, which_slots
 from nemeses.system import InjectionFailed, ReplyError, System, Unreachable
+from nemeses.targets import Survey
 from nemeses.view import View
 from nemeses.words import one_of
 
@@ -49,10 +51,8 @@ class MigrateFault:
 
 def carry_out(strike: Strike, moves: Sequence[Move]) -> dict[str, Any]:
     """Move by the strike's options `method` and `batch`; returns the evidence. Raises InjectionFailed."""
-    system, method = strike.system, strike.planned.options["method"]
-    atomic = None if method == "classic" else atomic_command(system, moves[0].source)
-    if method == "atomic" and atomic is None:
-        raise InjectionFailed("this server has no atomic slot migration: use method classic or auto")
+    system = strike.system
+    atomic = _atomically(strike, moves)
     since_ns = began(strike)
     for move in moves:
         if atomic is None:
@@ -63,6 +63,22 @@ def carry_out(strike: Strike, moves: Sequence[Move]) -> dict[str, Any]:
         await_proof(system, what, partial(_agreed, system, move), AGREED_MS)
     told = [{"from": move.source, "to": move.target, "slots": ranges(move.slots)} for move in moves]
     return {"since_ns": since_ns, "seen_ns": system.now_ns(), "method": atomic or "classic", "moved": told}
+
+
+def _atomically(strike: Strike, moves: Sequence[Move]) -> str | None:
+    """The subcommand by which the slots are to move in one piece; None for the classic way."""
+    system, method = strike.system, strike.planned.options["method"]
+    if method == "classic":
+        return None
+    command = atomic_command(system, moves[0].source)
+    if method == "atomic" and command is None:
+        raise InjectionFailed("this server has no atomic slot migration: use method classic or auto")
+    if method == "auto":  # Valkey refuses to while a slot, whichever, stands open at one of the ends
+        rows = Survey.take(system).rows
+        ends = [rows[node] for move in moves for node in (move.source, move.target) if node in rows]
+        if any(row.importing or row.migrating for row in ends):
+            return None
+    return command
 
 
 def finish(strike: Strike) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def choose(strike: Strike, source: str, wanted: int | Sequence[int], *, full_onl
         survey = Survey.take(strike.system)
         if not isinstance(wanted, int):
             return survey, sorted(wanted)
-        return survey, _drawn(strike, source, survey.slots(source), wanted, full_only=full_only)
+        return survey, _drawn(strike, source, _closed_slots(survey, source), wanted, full_only=full_only)
 
     survey, slots = taken()
     if full_only and not slots:
@@ -155,6 +155,12 @@ def choose(strike: Strike, source: str, wanted: int | Sequence[int], *, full_onl
         lacks = f"does not own slot {foreign[0]}" if foreign else "has no slot with keys in it"
         raise InjectionFailed(f"{source} ({survey.role(source)}) {lacks}")
     return Move(source, _destination(strike, survey, source), tuple(slots))
+
+
+def _closed_slots(survey: Survey, node: str) -> list[int]:
+    """The slots of a primary that no other fault is moving just now."""
+    moving = {slot for row in survey.rows.values() for slot in row.importing | row.migrating}
+    return [slot for slot in survey.slots(node) if slot not in moving]
 
 
 def _drawn(strike: Strike, source: str, owned: list[int], count: int, *, full_only: bool) -> list[int]:

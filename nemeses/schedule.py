@@ -136,6 +136,7 @@ class _Run:
             raise InjectionFailed(f"this deployment cannot do {self.fault.kind}: it lacks {', '.join(sorted(missing))}")
         self._survey, nodes = self._resolve()
         self._strike.nodes.extend(nodes)
+        self.executed.resolved = {node: self._survey.role(node) for node in nodes}
         self._unhealed = True
         self.executed.evidence = {"inject": self.fault.inject(self._strike)}
         self.executed.injected_ns = self._began_ns()

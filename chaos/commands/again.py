@@ -134,19 +134,17 @@ def shrink(
     out: Path,
 ) -> int:
     """Find the smallest scenario that still fails as RUN did: fewer faults, clients, keys, and less time."""
-    from chaos.shrink import TRIES, comes_back, kinds_to_keep, save, scenario_of
+    from chaos.shrink import TRIES, comes_back, kinds_to_keep, save, scenarios_of
     from chaos.shrink import shrink as reduce
     from chaos.store import find_run
 
     run_dir = find_run(run_name, out)
     keep = kinds_to_keep(run_dir, kinds)
-    scenario = scenario_of(run_dir, keep, deploy)
-    refuse_disturbance(jobs, scenario.deploy)
+    scenarios = scenarios_of(run_dir, keep, deploy)
+    refuse_disturbance(jobs, scenarios[0].deploy)
     budget_s = seconds("--budget", budget)
-    done = reduce(
-        scenario, keep, budget_s=budget_s, out=out, server=server, jobs=jobs, on_step=lambda line: click.echo(line)
-    )
-    click.echo(f"{done.in_words()}\nkept in {', '.join(map(str, save(done, out / scenario.name)))}")
+    done = reduce(scenarios, keep, budget_s=budget_s, out=out, server=server, jobs=jobs, on_step=click.echo)
+    click.echo(f"{done.in_words()}\nkept in {', '.join(map(str, save(done, out / done.scenario.name)))}")
     for other in elsewhere:
         click.echo(f"on {other} it came back in {comes_back(done, other, TRIES, server, out)} of {TRIES} runs")
     return 0

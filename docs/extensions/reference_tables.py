@@ -181,7 +181,8 @@ def faults_page() -> str:
         "# Faults\n",
         (
             "A fault strikes at `at`, holds for `for`, and is healed. It counts when the nodes show that it holds; a "
-            "fault that could not be verified is an error of the run, with the reason.\n"
+            "fault that could not be verified is an error of the run, with the reason. `seed: 7` decides what chance "
+            "decides about it (which slots, whom) in place of the scenario's seed, so that others may come and go.\n"
         ),
         table(("fault", "what happens", *WHERE), overview),
         (

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.plan import Plan, make_plan
-from chaos.scenario import builtin_names, load_scenario
+from chaos.scenario import FaultSpec, builtin_names, load_scenario
 from checkers.keyslot import key_slot
 
 
@@ -31,6 +31,16 @@ def test_another_client_changes_nothing_for_the_others():
     few = make_plan(load_scenario("steady", {"clients.count": 3}), 7).client_streams()
     more = make_plan(load_scenario("steady", {"clients.count": 4}), 7).client_streams()
     assert {client: more[client] for client in few} == few
+
+
+def test_a_fault_with_a_seed_is_what_it_was_without_the_others(tmp_path):
+    scenario = load_scenario("everything")
+    drawn = make_plan(scenario, 7).faults
+    file = tmp_path / "one.quake.yaml"
+    one = FaultSpec(*(getattr(drawn[2], name) for name in ("kind", "target", "at_ms", "for_ms", "options", "seed")))
+    file.write_text(msgspec.structs.replace(scenario, nemesis=[one]).to_yaml())
+    alone = make_plan(load_scenario(file), 8).faults
+    assert alone == [msgspec.structs.replace(drawn[2], number=0)]
 
 
 def test_targets_are_named_by_slot():

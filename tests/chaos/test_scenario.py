@@ -50,6 +50,7 @@ nemesis:
         ("name: x\nduration: 10", 2, "duration: 10 is not a duration like 500ms, 3s or 2m; write 10ms or 10s"),
         ("name: x\nduration: -3s", 2, "never negative"),
         ("name: x\nseed: -1", 2, "whole number from 0"),
+        ("name: x\nnemesis:\n  - fault: kill\n    seed: -1", 4, "whole number from 0"),
         ("name: x\ncluster:\n  primarys: 3", 3, "did you mean 'primaries'"),
         ("name: x\ncluster: {primaries: 0}", 2, "primaries: 0 is not a whole number from 1"),
         ("name: x\ndeploy: lokal", 2, "did you mean 'local'"),

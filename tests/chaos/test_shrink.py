@@ -2,15 +2,19 @@
 
 import time
 
+import msgspec
 import pytest
 
 from chaos.cli import run_command
 from chaos.errors import BadInput
+from chaos.plan import make_plan
 from chaos.result import Result, Server
 from chaos.scenario import load_scenario
-from chaos.shrink import Search, Shrunk, kinds_to_keep, save
+from chaos.shrink import Search, Shrunk, kinds_to_keep, save, scenarios_of
 from chaos.side_by_side import workers
+from chaos.store import PLAN, Executed, save_executed
 from checkers.finding import Finding, Verdict
+from nemeses.fault import ExecutedFault
 
 LARGE = """\
 name: large
@@ -43,6 +47,22 @@ def shrunk(tmp_path, shows, seconds=60.0, jobs=1):
 
 def has(scenario, kind):
     return any(fault.fault == kind for fault in scenario.nemesis)
+
+
+@pytest.mark.parametrize(
+    ("deploy", "targets"), [("local", ["primary of slot 7"]), ("virtual", ["primary of slot 7", "a primary"])]
+)
+def test_the_plan_itself_is_tried_where_it_gives_the_same_bytes(tmp_path, deploy, targets):
+    file = tmp_path / "one.quake.yaml"
+    file.write_text("name: one\nnemesis: [{fault: restart}]\n")
+    plan = make_plan(load_scenario(file, {"deploy": deploy}), 7)
+    (tmp_path / PLAN).write_bytes(msgspec.json.encode(plan))
+    struck = ExecutedFault(0, "restart", "a primary", ["n2"], {}, resolved={"n2": "primary of slots 7-9"})
+    save_executed(tmp_path, Executed(faults=[struck]))
+    scenarios = scenarios_of(tmp_path, ["lost-write"])
+    assert [(fault.target, fault.seed) for each in scenarios for fault in each.nemesis] == [
+        (target, plan.faults[0].seed) for target in targets
+    ]
 
 
 def needs_the_partition(scenario):

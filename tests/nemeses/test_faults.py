@@ -377,6 +377,13 @@ def test_an_atomic_migration_is_used_where_the_server_has_it() -> None:
         Case("migrate", options={"method": "atomic"}, system=FakeSystem(atomic=False)).inject()
 
 
+def test_where_another_fault_has_left_slots_open_others_move_the_classic_way() -> None:
+    system = FakeSystem(primaries=2, keys_per_slot=1)
+    system.servers["n1"].slots, system.servers["n1"].migrating = {1, 2}, {1: "n2"}
+    evidence = Case("migrate", system=system).inject()
+    assert (evidence["method"], evidence["moved"]) == ("classic", [{"from": "n1", "to": "n2", "slots": [[2, 2]]}])
+
+
 def test_the_slot_that_the_target_names_moves_first_and_slots_with_keys_before_empty_ones() -> None:
     case = Case("migrate", options={"slots": 5}, target="primary of slot 5000")
     moved = case.inject()["moved"][0]["slots"]
