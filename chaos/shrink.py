@@ -72,6 +72,7 @@ class Shrunk(NamedTuple):
             for f in _faults(scenario)
         ]
         needed = " and ".join(faults) or "no fault at all"
+        clients = "1 client" if scenario.clients.count == 1 else f"{scenario.clients.count} clients"
         work = ", ".join(f"{name} {_sizes(options)}".strip() for name, options in scenario.workload.items())
         rest = (
             "Each further cut that was tried makes it go away."
@@ -79,7 +80,7 @@ class Shrunk(NamedTuple):
             else "Time ran out before every further cut was tried."
         )
         return (
-            f"{', '.join(self.kept)} needs {needed}, with {scenario.clients.count} clients at work on {work} "
+            f"{', '.join(self.kept)} needs {needed}, with {clients} at work on {work} "
             f"for {show_duration(scenario.duration_ms)}. {len(self.steps)} reductions of {self.tried} that were tried "
             f"kept it, in {self.seconds:.0f} s. {rest}"
         )

@@ -31,6 +31,11 @@ INTERRUPTED = "the run was interrupted"
 """The error of a run that was asked to end before its time."""
 
 
+MOMENT = "%Y%m%dT%H%M%S"
+"""How the name of a run tells when it was made, in local time."""
+_MOMENT = re.compile(r"-(\d{8}T\d{6})-seed\d+")
+
+
 class Executed(msgspec.Struct):
     """What a run really did; `executed.json` is this, as JSON."""
 
@@ -43,7 +48,7 @@ class Executed(msgspec.Struct):
 
 def create_run_dir(out: Path, plan: Plan) -> Path:
     """Make the directory of a new run, with the scenario and the plan in it, and point `latest` to it."""
-    moment = datetime.now().astimezone().strftime("%Y%m%dT%H%M%S")
+    moment = datetime.now().astimezone().strftime(MOMENT)
     safe = re.sub(r"[^\w.-]+", "-", plan.scenario.name)
     out.mkdir(parents=True, exist_ok=True)
     run_dir = _fresh(out, f"{safe}-{moment}-seed{plan.seed}")
@@ -53,6 +58,14 @@ def create_run_dir(out: Path, plan: Plan) -> Path:
     plan.save(run_dir / PLAN)
     _point_latest(out, run_dir)
     return run_dir
+
+
+def made_at(run_dir: Path) -> float:
+    """When a run was made, in seconds since the epoch: its name tells, also of a copy, or else the date of its plan."""
+    named = _MOMENT.search(run_dir.name)
+    if named is None:
+        return (run_dir / PLAN).stat().st_mtime
+    return datetime.strptime(named[1], MOMENT).astimezone().timestamp()
 
 
 def _fresh(out: Path, name: str) -> Path:

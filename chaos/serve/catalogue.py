@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from chaos.result import Server
-from chaos.store import PARTS, PLAN
+from chaos.store import PARTS, PLAN, made_at
 
 RECENT_S = 5
 """A run that has recorded nothing for longer is taken to have ended, whatever became of it."""
@@ -102,9 +102,8 @@ class Catalogue:
 
 
 def _summary(run_dir: Path, results: bytes | None) -> Summary:
-    plan_file = run_dir / PLAN
-    plan = msgspec.json.decode(plan_file.read_bytes(), type=_Plan)
-    about = (run_dir.name, plan.scenario.name, plan.seed, plan.scenario.deploy, plan_file.stat().st_mtime)
+    plan = msgspec.json.decode((run_dir / PLAN).read_bytes(), type=_Plan)
+    about = (run_dir.name, plan.scenario.name, plan.seed, plan.scenario.deploy, made_at(run_dir))
     if results is None:
         return Summary(*about, "running" if is_running(run_dir) else "unfinished")
     result = msgspec.json.decode(results, type=_Result)

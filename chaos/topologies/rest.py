@@ -236,26 +236,29 @@ def clients_gone(system: System, views: dict[str, View]) -> str | None:
 def _clients_left(system: System, nodes: Collection[str], prefix: str) -> str | None:
     if not offered(system, "CLIENT", "LIST"):
         return None  # they are closed, and a node has read what they sent before it reads a command sent afterwards
+    of_a_client = _by_address(system)
     for name in nodes:
         lines = system.call(name, "CLIENT", "LIST").decode(errors="replace").splitlines()
         connections = [dict(item.partition("=")[::2] for item in line.split(" ")) for line in lines]
         left = sum(
-            connection["name"].startswith(prefix) or _of_a_client(system, connection["addr"])
-            for connection in connections
+            connection["name"].startswith(prefix) or of_a_client(connection["addr"]) for connection in connections
         )
         if left:
             return f"{left} connections of clients are left on {name}"
     return None
 
 
-def _of_a_client(system: System, address: str) -> bool:
-    """Whether a connection may be a client's by where it comes from; False where the deployment cannot tell."""
-    if not isinstance(system, KnowsClients):
-        return False
-    if address in RESET:
-        return True
-    host, _, port = address.rpartition(":")
-    return system.is_client(host, int(port))
+def _by_address(system: System) -> Callable[[str], bool]:
+    """What says whether a connection may be a client's by where it comes from; never where nobody can tell."""
+    if not isinstance(system, KnowsClients):  # asked once: to ask for a protocol is slow
+        return lambda address: False
+    is_client = system.is_client
+
+    def of_a_client(address: str) -> bool:
+        host, _, port = address.rpartition(":")
+        return address in RESET or is_client(host, int(port))
+
+    return of_a_client
 
 
 SETTLED: tuple[Check, ...] = (_knows_all_well, _agree, _serves, caught_up)

@@ -1,10 +1,23 @@
 """Run directories: never overwritten, and what a killed controller recorded can be read."""
 
+import os
+import time
+
 import msgspec
 
 from chaos.plan import make_plan
 from chaos.scenario import load_scenario
-from chaos.store import PARTS, create_run_dir, find_run, finish_history, locked, read_executed, remove_run, write_header
+from chaos.store import (
+    PARTS,
+    create_run_dir,
+    find_run,
+    finish_history,
+    locked,
+    made_at,
+    read_executed,
+    remove_run,
+    write_header,
+)
 from checkers import load
 
 
@@ -62,3 +75,12 @@ def test_latest_is_never_a_run_that_was_removed(tmp_path):
     assert (tmp_path / "latest").resolve() == third
     remove_run(third)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_of_a_run_is_as_old_as_the_run(tmp_path):
+    before = int(time.time())
+    run_dir = new_run(tmp_path)
+    os.utime(run_dir / "plan.json", (1, 1))
+    assert before <= made_at(run_dir) <= time.time()
+    renamed = run_dir.rename(tmp_path / "kept")
+    assert made_at(renamed) == 1
