@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from chaos.claims import parse_claim, subjects
+from chaos.claims import broken_kinds, parse_claim, subjects
 from chaos.errors import BadInput, CachequakeError, RunFailed
 from chaos.plan import Plan, read_plan
 from chaos.replay import as_executed
@@ -118,15 +118,18 @@ def _scenario_of(plan: Plan, kinds: Sequence[str], deploy: str | None) -> Scenar
 def kinds_to_keep(run_dir: Path, wanted: Sequence[str]) -> tuple[str, ...]:
     """The kinds of anomaly that must come back: those named, or the one that the run had most of.
 
-    Raises BadInput when the run did not have one that is named, or had none at all.
+    Of those that broke a claim, if any did; a lost write comes first. Raises BadInput when the run did not have one
+    that is named, or had none at all.
     """
-    found = read_result(run_dir).counts
+    result = read_result(run_dir)
+    found = result.counts
     if not found:
         raise BadInput(f"{run_dir.name} found no anomaly, so there is nothing to keep")
     for kind in wanted:
         if kind not in found:
             raise BadInput(f"--keep {kind}: {run_dir.name} found none; it found {', '.join(sorted(found))}")
-    return tuple(wanted) or (max(found, key=lambda kind: (kind == "lost-write", found[kind])),)
+    broken = broken_kinds(read_plan(run_dir / PLAN).scenario.claims, result.findings)
+    return tuple(wanted) or (max(broken or found, key=lambda kind: (kind == "lost-write", found[kind])),)
 
 
 def shrink(

@@ -117,16 +117,21 @@ def test_what_is_left_is_written_down_and_runs(tmp_path):
     assert all(len(line) < 121 for line in scenario.read_text().splitlines() if line.startswith("#"))
 
 
-def result_of(tmp_path, **counts):
+def result_of(tmp_path, claims="", **counts):
+    file = tmp_path / "any.quake.yaml"
+    file.write_text(f"name: any\nclaims: {{{claims}}}\n")
+    make_plan(load_scenario(file), 7).save(tmp_path / PLAN)
     findings = {"durability": Finding("durability", Verdict.INVALID, counts=counts, anomalies=[], metrics={})}
     Result("r", "s", 1, Server("v", "9"), "local", Verdict.INVALID, "broken", {}, findings, [], "").save(tmp_path)
     return tmp_path
 
 
-def test_the_kind_that_is_kept_is_the_one_named_or_the_worst(tmp_path):
+def test_the_kind_that_is_kept_is_the_one_named_or_the_worst_that_broke_a_claim(tmp_path):
     run_dir = result_of(tmp_path, **{"lost-write": 1, "phantom-value": 7})
     assert kinds_to_keep(run_dir, ()) == ("lost-write",)
     assert kinds_to_keep(run_dir, ("phantom-value",)) == ("phantom-value",)
+    broken = result_of(tmp_path, "phantom_values: 0", **{"lost-write": 3, "phantom-value": 1})
+    assert kinds_to_keep(broken, ()) == ("phantom-value",)
     with pytest.raises(BadInput, match=r"--keep torn-read: .* it found lost-write, phantom-value"):
         kinds_to_keep(run_dir, ("torn-read",))
     with pytest.raises(BadInput, match="nothing to keep"):
