@@ -82,6 +82,9 @@ class Strike:
     """`note(step, value)` writes a step of the fault (a slot handed over, a promotion) into the history."""
     state: dict[str, Any] = field(default_factory=dict)
     """What `inject` leaves for `heal`."""
+    moving: dict[int, int] = field(default_factory=dict)
+    """Slots that a fault of this schedule has chosen to move, with its number, until it is healed: nobody moves a slot
+    to two places at a time. The same for all strikes of a schedule."""
     membership: Membership | None = None
     """Among whom the clients share the keys; None where nodes know that."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from nemeses.evidence import checkpoint
@@ -134,16 +135,16 @@ def ranges(slots: Iterable[int]) -> list[list[int]]:
 def choose(strike: Strike, source: str, wanted: int | Sequence[int], *, full_only: bool = False) -> Move:
     """Decide what moves where: `wanted` slots of a primary (or as many as that) to `to`, or to a drawn primary.
 
-    The slot that the target names comes first, then those that hold keys, then (unless `full_only`) empty ones.
-    Raises InjectionFailed when the source does not own the slots (or, if `full_only`, goes on holding no key), or
-    there is nowhere to go.
+    The slot that the target names comes first, then those that hold keys, then (unless `full_only`) empty ones; never
+    one that another fault is moving, unless it is asked for by its number. Raises InjectionFailed when the source does
+    not own the slots (or, if `full_only`, goes on holding no key), or there is nowhere to go.
     """
 
     def taken() -> tuple[Survey, list[int]]:
         survey = Survey.take(strike.system)
         if not isinstance(wanted, int):
             return survey, sorted(wanted)
-        return survey, _drawn(strike, source, _closed_slots(survey, source), wanted, full_only=full_only)
+        return survey, _drawn(strike, source, survey, wanted, full_only=full_only)
 
     survey, slots = taken()
     if full_only and not slots:
@@ -157,21 +158,20 @@ def choose(strike: Strike, source: str, wanted: int | Sequence[int], *, full_onl
     return Move(source, _destination(strike, survey, source), tuple(slots))
 
 
-def _closed_slots(survey: Survey, node: str) -> list[int]:
-    """The slots of a primary that no other fault is moving just now."""
-    moving = {slot for row in survey.rows.values() for slot in row.importing | row.migrating}
-    return [slot for slot in survey.slots(node) if slot not in moving]
-
-
-def _drawn(strike: Strike, source: str, owned: list[int], count: int, *, full_only: bool) -> list[int]:
+def _drawn(strike: Strike, source: str, survey: Survey, count: int, *, full_only: bool) -> list[int]:
     target = parse(strike.planned.target)
+    populated = _populated(strike.system, source)
+    moving = set(strike.moving) | {slot for row in survey.rows.values() for slot in row.importing | row.migrating}
+    owned = [slot for slot in survey.slots(source) if slot not in moving]
     named = [target.number] if target.form.endswith("slot N") and target.number in owned else []
-    full = sorted(_populated(strike.system, source) & set(owned))
+    full = sorted(populated & set(owned))
     empty = [] if full_only else sorted(set(owned) - set(full))
     strike.draw.shuffle(full)
     strike.draw.shuffle(empty)
     order = dict.fromkeys(slot for slot in (*named, *full, *empty) if slot is not None)
-    return sorted(list(order)[:count])
+    own = strike.planned.number
+    ours = (slot for slot in order if strike.moving.setdefault(slot, own) == own)  # at once, against other threads
+    return sorted(islice(ours, count))
 
 
 def _populated(system: System, node: str) -> set[int]:

@@ -49,7 +49,10 @@ class Schedule:
             with lock:
                 emit(kind, value)
 
-        self._runs = [_Run(system, each, clients, alone, faults[each.kind], membership, progress) for each in planned]
+        moving: dict[int, int] = {}
+        self._runs = [
+            _Run(system, each, clients, alone, faults[each.kind], moving, membership, progress) for each in planned
+        ]
 
     def run(self) -> None:
         """Carry all of them out; returns when each is over, or an interrupt has ended it."""
@@ -80,6 +83,7 @@ class _Run:
         clients: int,
         emit: Emit,
         fault: Fault,
+        moving: dict[int, int],
         membership: Membership | None,
         progress: Progress | None,
     ) -> None:
@@ -89,7 +93,8 @@ class _Run:
         self.executed = ExecutedFault(planned.number, planned.kind, planned.target, [], {})
         self._emit = emit
         self._progress = progress
-        self._strike = Strike(system, planned, [], clients, Stream(planned.seed), self._note, membership=membership)
+        draw = Stream(planned.seed)
+        self._strike = Strike(system, planned, [], clients, draw, self._note, moving=moving, membership=membership)
         self._unhealed = False
         """Whether something may have been done to the system that is not undone yet."""
         self._errors: dict[str, str] = {}
@@ -168,6 +173,9 @@ class _Run:
             self._fail("heal", error)
             return
         self._unhealed = False
+        for slot, number in list(self._strike.moving.items()):
+            if number == self.planned.number:
+                del self._strike.moving[slot]
         self._errors.pop("heal", None)
         self.executed.healed_ns = evidence.get("since_ns", self.system.now_ns())
         self.executed.evidence["heal"] = evidence

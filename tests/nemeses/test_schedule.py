@@ -153,6 +153,25 @@ def test_what_an_interrupt_kept_from_healing_is_healed_once_it_is_cleared() -> N
     assert (executed.error, executed.healed_ns) == (None, 1_800 * MS)
 
 
+def test_no_two_faults_move_one_slot_at_a_time_and_a_healed_one_lets_go() -> None:
+    system = FakeSystem(primaries=2, keys_per_slot=2)
+    system.servers["n1"].slots = {1, 2}
+    chosen = validate_options("migrate-cancel", {"slots": 1, "to": "n2"})
+    times = ((0, 0, 900), (1, 0, 1_000), (2, 2_000, 10), (3, 2_500, 10))
+    planned = [PlannedFault(n, "migrate-cancel", "n1", at_ms, for_ms, 7, chosen) for n, at_ms, for_ms in times]
+    events: list[tuple[int, list[list[int]]]] = []
+    system.expect(4)
+
+    def emit(kind: str, value: dict[str, Any]) -> None:
+        if value.get("step") == "open":
+            events.append((value["fault"], value["slots"]))
+
+    assert [each.error for each in run_schedule(system, planned, 0, emit)] == [None] * 4
+    slots = dict(events)
+    assert sorted([slots[0], slots[1]]) == [[[1, 1]], [[2, 2]]]
+    assert slots[2] == slots[3]
+
+
 def test_killed_nodes_run_again_after_an_interrupt() -> None:
     system = FakeSystem()
     system.interrupt_at = 1_500 * MS
