@@ -7,7 +7,8 @@ examples: a failure that is still there is told at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
@@ -57,14 +58,17 @@ class Found(NamedTuple):
     """How many were run."""
     situations: int
     """How many different ones they led to."""
-    failed_runs: int
-    """Runs that could not be carried out as planned: they prove nothing."""
+    failed: Mapping[str, int]
+    """Why runs could not be carried out as planned, and how many: they prove nothing."""
     seconds: float
 
     def in_words(self) -> str:
         """A line for a person."""
         pace = f"{self.schedules} schedules and {self.situations} situations in {self.seconds:.0f} s"
-        lost = f"; {self.failed_runs} runs did not go as planned" if self.failed_runs else ""
+        lost = ""
+        if self.failed:
+            why = max(self.failed, key=lambda error: self.failed[error])
+            lost = f"; {sum(self.failed.values())} runs did not go as planned, most often: {why}"
         if self.failure is None:
             return f"nothing found in {pace}{lost}"
         again = "still fails: " if self.known else ""
@@ -144,7 +148,7 @@ class _Hunt:
         self._corpus: list[Schedule] = []
         self.seen: set[Situation] = set()
         self.count = 0
-        self.failed = 0
+        self.failed: Counter[str] = Counter()
 
     def next(self) -> Scenario:
         """A scenario to run."""
@@ -163,8 +167,9 @@ class _Hunt:
 
     def learn(self, tried: Scenario, outcome: Outcome) -> None:
         """Remember a schedule that led somewhere new."""
-        self.failed += outcome.error is not None
-        if self.failed == self.count >= PATIENCE:
+        if outcome.error is not None:
+            self.failed[outcome.error] += 1
+        if self.failed.total() == self.count >= PATIENCE:
             raise RunFailed(f"none of the first {self.count} runs went as planned; the last: {outcome.error}")
         if outcome.situations - self.seen:
             self.seen |= outcome.situations
