@@ -106,7 +106,7 @@ def search(
         kept = load_scenario(file)
         outcome = attempt(out, kept)
         if outcome.broken:
-            return Found(kept, outcome.broken, file, True, 1, len(outcome.situations), 0, time.monotonic() - began)
+            return Found(kept, outcome.broken, file, True, 1, len(outcome.situations), {}, time.monotonic() - began)
     hunt = _Hunt(scenario, list(kinds) or possible_kinds(scenario), seed)
     with _several(attempt, out, jobs, dask) as (width, outcomes):
         while time.monotonic() - began < budget_s:
