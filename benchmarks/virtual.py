@@ -54,11 +54,17 @@ def parity(arguments: argparse.Namespace) -> None:
             continue
         took, used = time.perf_counter() - began, sum(os.times()[:4]) - used
         real = run(name, "local", arguments.seed, arguments)
-        played = max(line.time for line in lines_of(virtual)) - min(line.time for line in lines_of(virtual))
+        played = played_ns(virtual)
         here, there = kinds(real), kinds(virtual)
         found = [", ".join(sorted(some)) or "–" for some in (here & there, here - there, there - here)]
         spent = f"{played / 1e9:.1f} | {took:.1f} | {used:.1f} | {played / 1e9 / took:.1f}"
         print(f"| `{name}` | {' | '.join(found)} | {spent} |", flush=True)
+
+
+def played_ns(each: Run) -> int:
+    """From the first line of a server's log to the last thing that the history tells."""
+    ends = (event.time or 0 for event in load(each.run_dir / HISTORY).context)
+    return max(ends) - min(line.time for line in lines_of(each))
 
 
 def kinds(each: Run) -> set[str]:
