@@ -23,8 +23,11 @@ install: $(BIN)/cachequake
 demo: install
 	@$(BIN)/cachequake demo
 
+# Half as many again as there are processors: most of the long tests wait for servers.
+WORKERS ?= $(shell expr $$(nproc) \* 3 / 2)
+
 test: $(VENV)/test-installed
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not soak" --durations=25
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not soak" --durations=25
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .
