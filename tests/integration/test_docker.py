@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -112,9 +113,20 @@ def test_an_image_without_an_entry_point_is_started_by_its_command(engine):
 # Confinement
 
 
+def addresses(container):
+    return [network["IPAddress"] for network in container["NetworkSettings"]["Networks"].values()]
+
+
+def unreachable():
+    """Ranges that this machine has no way to."""
+    told = subprocess.run(["ip", "route"], capture_output=True, text=True, check=False).stdout
+    return [ip_network(line.split()[1]) for line in told.splitlines() if line.startswith("unreachable")]
+
+
 def test_a_node_has_no_rights_no_way_out_and_nothing_published(engine):
     with container_nodes(1) as deployment:
-        (found,) = engine.api.containers(filters={"label": f"{OWNER}={owner()}", "name": "n1"})
+        address = deployment.nodes["n1"].host
+        (found,) = [each for each in engine.api.containers() if address in addresses(each)]
         seen = engine.api.inspect_container(found["Id"])
         host = seen["HostConfig"]
         assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
@@ -218,13 +230,16 @@ def test_a_killed_controller_leaves_nothing_and_others_are_untouched(engine, for
     child.communicate(timeout=30)
     wait_for(lambda: not controllers(run_dir))
     assert len(left_on_engine(run_dir)) >= 7
+    networks = engine.api.networks(filters={"label": f"{RUN}={run_dir}"})
+    subnets = [ip_network(each["Subnet"]) for network in networks for each in network["IPAM"]["Config"]]
+    assert subnets
 
     said = clean_up(tmp_path)
 
     assert sum("removed container" in line for line in said) == 6
     assert not left_on_engine(run_dir)
     assert not (run_dir / "work").exists()
-    assert "unreachable" not in subprocess.run(["ip", "route"], capture_output=True, text=True, check=False).stdout
+    assert not [subnet for subnet in subnets if any(subnet.subnet_of(way) for way in unreachable())]
     assert engine.api.inspect_container(foreign)["State"]["Running"]
     assert engine.api.inspect_container(foreign)["State"]["Pid"] > 0
     result = check_run(run_dir)
@@ -259,6 +274,8 @@ def test_the_next_run_removes_what_is_left_of_runs_whose_controller_is_gone(engi
             engine.remove_network(network)
 
 
+@pytest.mark.docker(alone=True)
+@pytest.mark.timeout(600)  # others have to be done first
 def test_images_stay_for_the_next_run_and_go_when_nobody_runs(engine, tmp_path):
     image = server_image(engine, None, None).name
     with container_nodes(1):
