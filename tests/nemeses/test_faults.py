@@ -319,6 +319,18 @@ def test_a_dead_node_behind_the_cut_hides_nothing() -> None:
     assert views["n2"] == {"n1": "fail?"}
 
 
+def test_a_node_that_dies_while_the_cut_is_made_is_not_the_one_to_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case("partition", ["n2"])
+    cut = case.system.cut
+
+    def deadly(*ends: Any, **options: Any) -> str:
+        case.system.kill("n1")
+        return cut(*ends, **options)
+
+    monkeypatch.setattr(case.system, "cut", deadly)
+    assert case.inject()["views"]["n3"] == {"n2": "fail?"}
+
+
 def test_a_cut_that_concerns_nobody_is_refused() -> None:
     case = Case("partition", options={"shape": "replication"}, system=FakeSystem(3, 0))
     with pytest.raises(InjectionFailed, match="leaves no link"):
