@@ -63,42 +63,40 @@ def parity(arguments: argparse.Namespace) -> None:
 
 def played_ns(each: Run) -> int:
     """From the first line of a server's log to the last thing that the history tells."""
-    ends = (event.time or 0 for event in load(each.run_dir / HISTORY).context)
-    return max(ends) - min(line.time for line in lines_of(each))
+    history = load(each.run_dir / HISTORY)
+    began = min(line.time for line in read_logs(each.run_dir / "logs", history))
+    return max(event.time or 0 for event in history.context) - began
 
 
 def kinds(each: Run) -> set[str]:
     if each.result.error:
         print(f"{each.run_dir}: {each.result.error}", file=sys.stderr)
-    return {kind for finding in each.result.findings.values() for kind in finding.counts}
+    return set(each.result.counts)
 
 
 def times(arguments: argparse.Namespace) -> None:
     print("| scenario | deployment | to form, s | to fail over, s |\n|---|---|---|---|")
     for name in arguments.scenarios or ["primary-kill", "primary-partition"]:
         for deploy in DEPLOYMENTS:
-            runs = [run(name, deploy, seed, arguments) for seed in range(1, arguments.seeds + 1)]
-            formed = [seconds for each in runs for seconds in formation(each)]
-            failed_over = [seconds for each in runs for seconds in failover(each)]
+            formed: list[float] = []
+            failed_over: list[float] = []
+            for seed in range(1, arguments.seeds + 1):
+                each = run(name, deploy, seed, arguments)
+                lines = read_logs(each.run_dir / "logs", load(each.run_dir / HISTORY))
+                formed += formation(lines)
+                failed_over += failover(lines, read_executed(each.run_dir).faults[0].injected_ns)
             print(f"| `{name}` | `{deploy}` | {spread(formed)} | {spread(failed_over)} |", flush=True)
 
 
-def formation(each: Run) -> Iterator[float]:
-    lines = lines_of(each)
+def formation(lines: list[Line]) -> Iterator[float]:
     formed = [line.time for line in lines if FORMED in line.text and line.time <= 0]
     if formed:
         yield (max(formed) - min(line.time for line in lines)) / 1e9
 
 
-def failover(each: Run) -> Iterator[float]:
-    held = read_executed(each.run_dir).faults[0].injected_ns
-    won = [line.time for line in lines_of(each) if held is not None and ELECTED in line.text and line.time > held]
-    if held is not None and won:
-        yield (min(won) - held) / 1e9
-
-
-def lines_of(each: Run) -> list[Line]:
-    return read_logs(each.run_dir / "logs", load(each.run_dir / HISTORY))
+def failover(lines: list[Line], held_ns: int | None) -> Iterator[float]:
+    if held_ns is not None and (won := [at for at, _, text in lines if ELECTED in text and at > held_ns]):
+        yield (min(won) - held_ns) / 1e9
 
 
 def spread(seconds: list[float]) -> str:

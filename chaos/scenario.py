@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import yaml
@@ -29,6 +29,7 @@ from chaos.units import duration, is_duration, show_duration
 from chaos.workloads import WORKLOADS
 from chaos.yaml_source import Place, Source, nearest, parse_yaml, read_yaml
 from nemeses import FAULTS, validate_options
+from nemeses.fault import PlannedFault
 from nemeses.resize import asked
 from nemeses.system import FORMED
 
@@ -68,6 +69,11 @@ class FaultSpec(msgspec.Struct, frozen=True, tag="fault"):
     options: dict[str, Any]
     seed: int | None = None
     """Decides what chance decides about this fault, in place of the scenario's: then other faults may come and go."""
+
+    @classmethod
+    def of(cls, planned: PlannedFault) -> Self:
+        """What plans this fault again, with whatever chance decides about it."""
+        return cls(planned.kind, planned.target, planned.at_ms, planned.for_ms, planned.options, planned.seed)
 
 
 class MixtureSpec(msgspec.Struct, frozen=True, tag="random"):

@@ -84,9 +84,7 @@ def in_order(faults: Iterable[FaultSpec]) -> Schedule:
 def _fault(scenario: Scenario, kinds: Sequence[str], stream: Stream) -> FaultSpec | None:
     end = scenario.duration_ms
     planned = draw_one(kinds, FIRST_MS, end, end, Stream(stream.bits()), 0)
-    if planned is None:
-        return None
-    return FaultSpec(planned.kind, planned.target, planned.at_ms, planned.for_ms, planned.options, planned.seed)
+    return None if planned is None else FaultSpec.of(planned)
 
 
 def situations(history: History, executed: Executed) -> set[Situation]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
@@ -58,7 +58,7 @@ class Found(NamedTuple):
     """How many were run."""
     situations: int
     """How many different ones they led to."""
-    failed: Mapping[str, int]
+    failed: Counter[str]
     """Why runs could not be carried out as planned, and how many: they prove nothing."""
     seconds: float
 
@@ -67,8 +67,8 @@ class Found(NamedTuple):
         pace = f"{self.schedules} schedules and {self.situations} situations in {self.seconds:.0f} s"
         lost = ""
         if self.failed:
-            why = max(self.failed, key=lambda error: self.failed[error])
-            lost = f"; {sum(self.failed.values())} runs did not go as planned, most often: {why}"
+            ((why, _),) = self.failed.most_common(1)
+            lost = f"; {self.failed.total()} runs did not go as planned, most often: {why}"
         if self.failure is None:
             return f"nothing found in {pace}{lost}"
         again = "still fails: " if self.known else ""
@@ -106,7 +106,9 @@ def search(
         kept = load_scenario(file)
         outcome = attempt(out, kept)
         if outcome.broken:
-            return Found(kept, outcome.broken, file, True, 1, len(outcome.situations), {}, time.monotonic() - began)
+            return Found(
+                kept, outcome.broken, file, True, 1, len(outcome.situations), Counter(), time.monotonic() - began
+            )
     hunt = _Hunt(scenario, list(kinds) or possible_kinds(scenario), seed)
     with _several(attempt, out, jobs, dask) as (width, outcomes):
         while time.monotonic() - began < budget_s:

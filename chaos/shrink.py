@@ -102,7 +102,7 @@ def scenarios_of(run_dir: Path, kinds: Sequence[str], deploy: str | None = None)
 
 
 def _scenario_of(plan: Plan, kinds: Sequence[str], deploy: str | None) -> Scenario:
-    faults = [FaultSpec(f.kind, f.target, f.at_ms, f.for_ms, f.options, f.seed) for f in plan.faults]
+    faults = [FaultSpec.of(fault) for fault in plan.faults]
     claims = [name for name, subject in subjects().items() if any(kind in subject.kinds for kind in kinds)]
     scenario = msgspec.structs.replace(
         plan.scenario,
@@ -128,8 +128,10 @@ def kinds_to_keep(run_dir: Path, wanted: Sequence[str]) -> tuple[str, ...]:
     for kind in wanted:
         if kind not in found:
             raise BadInput(f"--keep {kind}: {run_dir.name} found none; it found {', '.join(sorted(found))}")
+    if wanted:
+        return tuple(wanted)
     broken = broken_kinds(read_plan(run_dir / PLAN).scenario.claims, result.findings)
-    return tuple(wanted) or (max(broken or found, key=lambda kind: (kind == "lost-write", found[kind])),)
+    return (max(broken or found, key=lambda kind: (kind == "lost-write", found[kind])),)
 
 
 def shrink(

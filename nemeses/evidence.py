@@ -64,8 +64,3 @@ def info(system: System, node: str, section: str) -> dict[str, str]:
     """One section of INFO as a mapping. Raises Unreachable and ReplyError."""
     lines = system.call(node, "INFO", section).decode().splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)
-
-
-def node_timeout_ms(system: System, node: str) -> int:
-    """The `cluster-node-timeout` of a node. Raises Unreachable and ReplyError."""
-    return int(system.call(node, "CONFIG", "GET", "cluster-node-timeout")[1])

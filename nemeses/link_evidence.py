@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from nemeses.evidence import await_proof, info, lasting, node_timeout_ms
+from nemeses.evidence import await_proof, info, lasting
 from nemeses.round_trips import RoundTrips, outside_clusters
 from nemeses.system import InjectionFailed, Port, ReplyError, System, Unreachable, WaitTimeout
 from nemeses.targets import Survey
@@ -234,16 +234,17 @@ def proof_of_cut(
         return silence.prove()
     if silence is None:
         return standing_still(system, cuts, survey, 3_000)
-    notice_ms = 2 * _any_node_timeout_ms(system, survey) + STAYS_MS
+    # whoever answers: another fault may have killed nodes since the survey
+    notice_ms = 2 * _node_timeout_ms(system, survey.rows) + STAYS_MS
     if for_ms < notice_ms:
         return silence.prove()
     # nodes that were restarted, or a failover under way, can make it longer; it may take as long as the cut does
     return {"views": seen_by_nodes(system, cuts, min(for_ms, 2 * notice_ms))}
 
 
-def _any_node_timeout_ms(system: System, survey: Survey) -> int:
-    """The node timeout, from the first node that answers: another fault may have killed others since the survey."""
-    for node in survey.rows:
+def _node_timeout_ms(system: System, nodes: Iterable[str]) -> int:
+    """The `cluster-node-timeout`, of the first of these nodes that answers. Raises InjectionFailed and ReplyError."""
+    for node in nodes:
         with suppress(Unreachable):
-            return node_timeout_ms(system, node)
+            return int(system.call(node, "CONFIG", "GET", "cluster-node-timeout")[1])
     raise InjectionFailed("no node answers the controller, so nothing can show the cut")

@@ -79,7 +79,7 @@ def _tell_owners(system: System, survey: Survey, node: str, slots: set[int]) -> 
 
 def _close_elsewhere(system: System, survey: Survey, slot: int, ends: set[str]) -> None:
     for name, row in survey.rows.items():
-        if name not in ends and (slot in row.importing or slot in row.migrating):
+        if name not in ends and slot in row.open_slots:
             with suppress(ReplyError):  # a replica takes this from its primary
                 system.call(name, "CLUSTER", "SETSLOT", slot, "STABLE")
 

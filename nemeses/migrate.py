@@ -73,10 +73,10 @@ def _atomically(strike: Strike, moves: Sequence[Move]) -> str | None:
     command = atomic_command(system, moves[0].source)
     if method == "atomic" and command is None:
         raise InjectionFailed("this server has no atomic slot migration: use method classic or auto")
-    if method == "auto":  # Valkey refuses to while a slot, whichever, stands open at one of the ends
+    if method == "auto" and command is not None:  # Valkey refuses while any slot stands open at one of the ends
         rows = Survey.take(system).rows
-        ends = [rows[node] for move in moves for node in (move.source, move.target) if node in rows]
-        if any(row.importing or row.migrating for row in ends):
+        ends = {node for move in moves for node in (move.source, move.target)}
+        if any(rows[node].open_slots for node in ends & rows.keys()):
             return None
     return command
 

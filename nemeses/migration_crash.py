@@ -71,7 +71,7 @@ class MigrationCrashFault:
 
     def _still_open(self, system: System, node: str, slots: tuple[int, ...]) -> dict[str, Any]:
         row = Survey.take(system).rows.get(node)
-        open_slots = sorted((row.importing | row.migrating).keys() & set(slots)) if row else []
+        open_slots = sorted(row.open_slots & set(slots)) if row else []
         if not open_slots:
             raise InjectionFailed(f"{node} has none of the slots {ranges(slots)} open after the kill")
         return {node: ranges(open_slots)}

@@ -161,7 +161,7 @@ def choose(strike: Strike, source: str, wanted: int | Sequence[int], *, full_onl
 def _drawn(strike: Strike, source: str, survey: Survey, count: int, *, full_only: bool) -> list[int]:
     target = parse(strike.planned.target)
     populated = _populated(strike.system, source)
-    moving = set(strike.moving) | {slot for row in survey.rows.values() for slot in row.importing | row.migrating}
+    moving = set(strike.moving) | {slot for row in survey.rows.values() for slot in row.open_slots}
     owned = [slot for slot in survey.slots(source) if slot not in moving]
     named = [target.number] if target.form.endswith("slot N") and target.number in owned else []
     full = sorted(populated & set(owned))

@@ -57,6 +57,11 @@ class Row:
         return "master" in self.flags
 
     @property
+    def open_slots(self) -> set[int]:
+        """Slots on the move, in or out; a node tells only its own."""
+        return self.importing.keys() | self.migrating.keys()
+
+    @property
     def failing(self) -> bool:
         """Whether the asked node suspects it or knows it failed."""
         return bool(self.flags & {"fail", "fail?"})

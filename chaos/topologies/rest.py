@@ -223,7 +223,7 @@ def caught_up(system: System, views: dict[str, View]) -> str | None:
 
 def _open_slots(views: dict[str, View]) -> str | None:
     for name, view in views.items():
-        if slots := sorted([*view.myself.importing, *view.myself.migrating]):
+        if slots := sorted(view.myself.open_slots):
             return f"{len(slots)} slots are open on {name}, the first is {slots[0]}"
     return None
 

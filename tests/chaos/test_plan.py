@@ -37,8 +37,7 @@ def test_a_fault_with_a_seed_is_what_it_was_without_the_others(tmp_path):
     scenario = load_scenario("everything")
     drawn = make_plan(scenario, 7).faults
     file = tmp_path / "one.quake.yaml"
-    one = FaultSpec(*(getattr(drawn[2], name) for name in ("kind", "target", "at_ms", "for_ms", "options", "seed")))
-    file.write_text(msgspec.structs.replace(scenario, nemesis=[one]).to_yaml())
+    file.write_text(msgspec.structs.replace(scenario, nemesis=[FaultSpec.of(drawn[2])]).to_yaml())
     alone = make_plan(load_scenario(file), 8).faults
     assert alone == [msgspec.structs.replace(drawn[2], number=0)]
 

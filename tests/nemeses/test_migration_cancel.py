@@ -28,7 +28,7 @@ def keys(system: FakeSystem) -> tuple[int, ...]:
 
 def open_slots(system: FakeSystem) -> dict[str, set[int]]:
     rows = Survey.take(system).rows.items()
-    return {name: row.importing.keys() | row.migrating.keys() for name, row in rows if row.importing or row.migrating}
+    return {name: row.open_slots for name, row in rows if row.open_slots}
 
 
 @pytest.mark.parametrize(("after", "there"), [(0.0, 0), (0.5, 4), (1.0, 8)])
